@@ -1,0 +1,2 @@
+//! The `kfilter` command line.
+fn main() {}

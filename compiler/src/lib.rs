@@ -1,0 +1,7 @@
+//! Source text to BPF object, without LLVM.
+//!
+//! `syntax` parses, `check` resolves names and units into [`hir`], `lower` and `target`
+//! make code, `object` writes ELF. Every stage is a pure function.
+
+pub mod diagnostic;
+pub mod hir;

@@ -1,0 +1,101 @@
+//! What a `vm` program and the host that runs it promise each other.
+//!
+//! A program is run once for each row. The host passes four pointers and reads a verdict:
+//!
+//! | register | at entry | access |
+//! |---|---|---|
+//! | `r1` | the row: [`ROW_HEADER_BYTES`] of header, then the columns in the order of the object's layout | read only |
+//! | `r2` | the row's state, zeroed when the row is first seen; its size may be 0 | read and write |
+//! | `r3` | the filter's block of `.rodata`: `system.*` values and parameters | read only |
+//! | `r0` | at exit: a [`Verdict`] | |
+//!
+//! The row's header is `now_ns: u64` (CLOCK_BOOTTIME of the sweep) then `missing: u64`,
+//! whose bit *i* says that the layout's column *i* could not be read. An integer column
+//! takes 8 bytes, little endian, two's complement; a text column its capacity, padded with
+//! zeros; an object 16 bytes (device, inode).
+//!
+//! A matching row is handed over by one call of the `emit` helper with a record on the
+//! program's stack: a `missing: u64` bitmap of the record's fields, then the fields.
+//!
+//! **Invariant**: every host of one object lays out rows, parameters and records alike.
+
+/// Bytes before the first column of a row: `now_ns` and the `missing` bitmap.
+pub const ROW_HEADER_BYTES: usize = 16;
+/// Offset of `now_ns` in a row.
+pub const ROW_NOW_OFFSET: usize = 0;
+/// Offset of the bitmap of unreadable columns in a row.
+pub const ROW_MISSING_OFFSET: usize = 8;
+/// Most columns that one filter may read: the bits of a row's `missing` bitmap.
+pub const ROW_COLUMNS_MAX: usize = 64;
+
+/// Bytes before the first field of a record: the `missing` bitmap.
+pub const RECORD_HEADER_BYTES: usize = 8;
+/// Largest record, in bytes, header included. It is assembled on the 512-byte stack.
+pub const RECORD_BYTES_MAX: usize = 320;
+/// Most fields of a record: the bits of its `missing` bitmap.
+pub const RECORD_FIELDS_MAX: usize = 64;
+
+/// What a run over one row decided: the program's `r0`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Verdict {
+    /// The row does not match.
+    Pass = 0,
+    /// The row matches and was handed to `emit`.
+    Match = 1,
+    /// The row does not match, and a column that the verdict consulted was unreadable.
+    Unreadable = 2,
+    /// The row does not match yet: a history function has not seen enough of it.
+    Warming = 3,
+}
+
+impl Verdict {
+    /// The verdict that `r0` names; `None` for a value that no verified filter returns.
+    #[must_use]
+    pub const fn from_r0(r0: u64) -> Option<Self> {
+        match r0 {
+            0 => Some(Self::Pass),
+            1 => Some(Self::Match),
+            2 => Some(Self::Unreadable),
+            3 => Some(Self::Warming),
+            _ => None,
+        }
+    }
+}
+
+/// A sweep's counters: the layout of each filter's block in `.bss`, nine `u64`.
+///
+/// Zeroed by the program at the start of a sweep, but for `sweeps` and `busy`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct SweepStats {
+    /// Sweeps completed since the program was loaded.
+    pub sweeps: u64,
+    /// Rows looked at.
+    pub visited: u64,
+    /// Rows that matched.
+    pub matched: u64,
+    /// Rows that did not match and had an unreadable column that was consulted.
+    pub unreadable: u64,
+    /// Rows that did not match because a history was too short.
+    pub warming: u64,
+    /// Records, groups or candidates that matched but found no room.
+    pub dropped: u64,
+    /// CLOCK_BOOTTIME when the sweep began, in nanoseconds.
+    pub started_ns: u64,
+    /// How long the sweep took, in nanoseconds.
+    pub took_ns: u64,
+    /// 1 while a sweep runs: a second one at the same time is refused, as both would
+    /// write the same history.
+    pub busy: u64,
+}
+
+/// Bytes of [`SweepStats`].
+pub const SWEEP_STATS_BYTES: usize = core::mem::size_of::<SweepStats>();
+
+/// One in the fixed-point form of ratios and per-second rates: a millionth is the unit.
+pub const FIXED_ONE: i64 = 1_000_000;
+/// Nanoseconds in a second.
+pub const NS_PER_SECOND: i64 = 1_000_000_000;
+/// Scale from `amount / nanoseconds` to millionths a second.
+pub const PER_SECOND_SCALE: i64 = FIXED_ONE * NS_PER_SECOND;

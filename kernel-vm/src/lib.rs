@@ -1,0 +1,17 @@
+//! A verified BPF (RFC 9669) virtual machine for filters over kernel tables.
+//!
+//! Besides the machine this crate holds what every other crate must agree on: the tables'
+//! [`schema`], the [`abi`] between a program and its host and, for user space, the
+//! metadata of a compiled [`object`](mod@crate::object).
+//!
+//! **Invariant**: the kernel build (no features) has no dependency, no allocation, no
+//! floating point and no reachable panic.
+#![no_std]
+
+#[cfg(feature = "object")]
+extern crate std;
+
+pub mod abi;
+#[cfg(feature = "object")]
+pub mod object;
+pub mod schema;

@@ -1,0 +1,179 @@
+//! The metadata that a compiled object carries beside its programs.
+//!
+//! The compiler writes it as JSON in the ELF section [`META_SECTION`]; the loader reads it.
+//! Other loaders (libbpf, bpftool) skip the section. Text from an object is an allegation:
+//! the loader checks every offset and size before it uses one.
+//!
+//! **Invariant**: offsets here agree with the object's BTF; `format` changes when they are
+//! to be read in another way.
+
+use serde::{Deserialize, Serialize};
+use std::string::String;
+use std::vec::Vec;
+
+/// ELF section that holds [`ObjectMeta`] as JSON.
+pub const META_SECTION: &str = ".kfilter.meta";
+/// ELF section that holds the `vm` programs, one after another.
+pub const VM_SECTION: &str = ".kfilter.vm";
+/// The version of this metadata that the compiler writes and the loader understands.
+pub const FORMAT: u32 = 1;
+
+/// Everything a loader must know of an object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectMeta {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// [`crate::schema::SCHEMA_VERSION`] at compile time.
+    pub schema: u32,
+    /// Version of the compiler that wrote it.
+    pub compiler: String,
+    /// Name of the source file, as line information gives it.
+    pub source: String,
+    /// The filters, in the order of the source.
+    pub filters: Vec<FilterMeta>,
+}
+
+/// One filter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilterMeta {
+    /// Its name.
+    pub name: String,
+    /// Its documentation comment; may be empty.
+    pub doc: String,
+    /// The name of its table.
+    pub table: String,
+    /// Its block of `.rodata`: the system values, then the parameters.
+    pub rodata: Block,
+    /// Its block of `.bss`: [`crate::abi::SweepStats`].
+    pub stats: Block,
+    /// Its parameters.
+    pub params: Vec<ParamMeta>,
+    /// The layout of its records.
+    pub record: RecordMeta,
+    /// `top N by`: the consumer keeps the `n` records with the largest value.
+    pub top: Option<TopMeta>,
+    /// Bytes of state kept for each row; 0 for none.
+    pub state_size: u32,
+    /// A history function compares with an earlier sweep, so that one sweep says nothing.
+    pub needs_two_sweeps: bool,
+    /// The `bpf` target: symbols of its programs and names of its maps.
+    pub bpf: BpfMeta,
+    /// The `vm` target.
+    pub vm: VmMeta,
+}
+
+/// A part of a section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Block {
+    /// Bytes from the section's start.
+    pub offset: u32,
+    /// Length in bytes.
+    pub size: u32,
+}
+
+/// One parameter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParamMeta {
+    /// Its name.
+    pub name: String,
+    /// Its documentation comment; may be empty.
+    pub doc: String,
+    /// Its type, as [`TypeMeta`] writes it.
+    #[serde(rename = "type")]
+    pub ty: TypeMeta,
+    /// Bytes from the start of the filter's `.rodata` block.
+    pub offset: u32,
+    /// Bytes that it takes there: 8, or for a text its capacity twice: the bytes, then a
+    /// mask that is 0xff for each byte of the text.
+    pub size: u32,
+    /// The value as the source has it, for display (`80%`).
+    pub default: String,
+}
+
+/// The layout of a record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordMeta {
+    /// Bytes of a record, [`crate::abi::RECORD_HEADER_BYTES`] included.
+    pub size: u32,
+    /// The fields; field *i* is absent when bit *i* of the record's `missing` bitmap is set.
+    pub fields: Vec<FieldMeta>,
+}
+
+/// One field of a record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldMeta {
+    /// Its name: the column's, the `let`'s or the one after `as`.
+    pub name: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub ty: TypeMeta,
+    /// Bytes from the record's start.
+    pub offset: u32,
+    /// Not shown: a key that only `top` sorts by.
+    #[serde(default)]
+    pub hidden: bool,
+}
+
+/// `top N by`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopMeta {
+    /// Most records of a sweep.
+    pub n: u32,
+    /// Index of the field that is sorted by, largest first.
+    pub field: u32,
+}
+
+/// Symbols and maps of the `bpf` target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BpfMeta {
+    /// The `syscall` program that makes one sweep.
+    pub sweep: String,
+    /// The ring buffer that records go to.
+    pub records: String,
+    /// The task storage that holds state; absent when the filter keeps none.
+    pub state: Option<String>,
+}
+
+/// The `vm` target's program and rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VmMeta {
+    /// The program's bytes in [`VM_SECTION`].
+    pub program: Block,
+    /// Bytes of a row, header included.
+    pub row_size: u32,
+    /// The columns that the program reads.
+    pub columns: Vec<RowColumn>,
+}
+
+/// One column of a row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowColumn {
+    /// The column's stable number.
+    pub id: u16,
+    /// Its name.
+    pub name: String,
+    /// Bytes from the row's start.
+    pub offset: u32,
+}
+
+/// A [`Type`](crate::schema::Type) in words: `bytes`, `per_second:bytes`, `text:16`,
+/// `enum:state`, `thread`, `object`, `bool`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TypeMeta(pub crate::schema::Type);
+
+impl From<TypeMeta> for String {
+    fn from(meta: TypeMeta) -> Self {
+        std::format!("{}", meta.0)
+    }
+}
+
+impl TryFrom<String> for TypeMeta {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+            .map(TypeMeta)
+            .map_err(|crate::schema::UnknownType| std::format!("unknown type `{text}`"))
+    }
+}

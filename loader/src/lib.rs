@@ -1,0 +1,1 @@
+//! BPF object to running filter.
