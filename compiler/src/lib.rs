@@ -3,5 +3,6 @@
 //! `syntax` parses, `check` resolves names and units into [`hir`], `lower` and `target`
 //! make code, `object` writes ELF. Every stage is a pure function.
 
+pub mod code;
 pub mod diagnostic;
 pub mod hir;
