@@ -56,10 +56,24 @@ pub struct FilterMeta {
     pub state_size: u32,
     /// A history function compares with an earlier sweep, so that one sweep says nothing.
     pub needs_two_sweeps: bool,
+    /// `where … for D`: how long the condition must have held; absent when there is no
+    /// `for`, or when `D` is computed.
+    #[serde(default)]
+    pub hold: Option<HoldMeta>,
     /// The `bpf` target: symbols of its programs and names of its maps.
     pub bpf: BpfMeta,
     /// The `vm` target.
     pub vm: VmMeta,
+}
+
+/// The duration of a `for`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HoldMeta {
+    /// Nanoseconds.
+    Fixed(i64),
+    /// The value of the parameter with this name.
+    Param(String),
 }
 
 /// A part of a section.
