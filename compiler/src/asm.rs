@@ -1,0 +1,504 @@
+//! A small assembler: insns with labels go in, [`Code`] comes out.
+//!
+//! The last stage before the object: the targets write the insns of the row body, the
+//! sweep's skeleton and the columns' reads with it.
+//!
+//! **Invariant**: labels are bound at most once and jumps lead forward or to a bound label;
+//! [`Asm::finish`] refuses code whose jumps do not fit, it never truncates an offset.
+
+use crate::code::{Code, FieldPath, LineMark, Reloc, RelocKind, Slot};
+use crate::hir::Span;
+
+/// A register, `r0` to `r10`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Reg(pub u8);
+
+/// Result of calls; scratch.
+pub const R0: Reg = Reg(0);
+/// First argument; clobbered by calls.
+pub const R1: Reg = Reg(1);
+/// Second argument; clobbered by calls.
+pub const R2: Reg = Reg(2);
+/// Third argument; clobbered by calls.
+pub const R3: Reg = Reg(3);
+/// Fourth argument; clobbered by calls.
+pub const R4: Reg = Reg(4);
+/// Fifth argument; clobbered by calls.
+pub const R5: Reg = Reg(5);
+/// Kept across calls: the row's task (`bpf`) or the row (`vm`).
+pub const R6: Reg = Reg(6);
+/// Kept across calls.
+pub const R7: Reg = Reg(7);
+/// Kept across calls.
+pub const R8: Reg = Reg(8);
+/// Kept across calls.
+pub const R9: Reg = Reg(9);
+/// The frame pointer, read only; the stack lies below it.
+pub const FP: Reg = Reg(10);
+
+/// A place in the code that jumps lead to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Label(u32);
+
+/// How many bytes a load or a store moves; loads extend with zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Size {
+    /// One byte.
+    B,
+    /// Two bytes.
+    H,
+    /// Four bytes.
+    W,
+    /// Eight bytes.
+    Dw,
+}
+
+impl Size {
+    /// The size of `bytes` bytes; `None` unless 1, 2, 4 or 8.
+    #[must_use]
+    pub const fn of(bytes: usize) -> Option<Self> {
+        match bytes {
+            1 => Some(Self::B),
+            2 => Some(Self::H),
+            4 => Some(Self::W),
+            8 => Some(Self::Dw),
+            _ => None,
+        }
+    }
+
+    const fn bits(self) -> u8 {
+        match self {
+            Self::W => 0x00,
+            Self::H => 0x08,
+            Self::B => 0x10,
+            Self::Dw => 0x18,
+        }
+    }
+}
+
+/// Arithmetic of two operands, 64 or 32 bits wide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AluOp {
+    /// Sum, wrapping.
+    Add,
+    /// Difference, wrapping.
+    Sub,
+    /// Product, wrapping.
+    Mul,
+    /// Unsigned quotient; 0 when the divisor is 0.
+    Div,
+    /// Unsigned remainder; the dividend when the divisor is 0.
+    Mod,
+    /// Bitwise or.
+    Or,
+    /// Bitwise and.
+    And,
+    /// Bitwise exclusive or.
+    Xor,
+    /// Shift left.
+    Lsh,
+    /// Shift right, zeros in.
+    Rsh,
+    /// Shift right, sign in.
+    Arsh,
+}
+
+impl AluOp {
+    const fn bits(self) -> u8 {
+        match self {
+            Self::Add => 0x00,
+            Self::Sub => 0x10,
+            Self::Mul => 0x20,
+            Self::Div => 0x30,
+            Self::Or => 0x40,
+            Self::And => 0x50,
+            Self::Lsh => 0x60,
+            Self::Rsh => 0x70,
+            Self::Mod => 0x90,
+            Self::Xor => 0xa0,
+            Self::Arsh => 0xc0,
+        }
+    }
+}
+
+/// The condition of a jump.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cond {
+    /// Equal.
+    Eq,
+    /// Not equal.
+    Ne,
+    /// Unsigned greater.
+    Gt,
+    /// Unsigned greater or equal.
+    Ge,
+    /// Unsigned less.
+    Lt,
+    /// Unsigned less or equal.
+    Le,
+    /// Some bit in common.
+    Set,
+    /// Signed greater.
+    Sgt,
+    /// Signed greater or equal.
+    Sge,
+    /// Signed less.
+    Slt,
+    /// Signed less or equal.
+    Sle,
+}
+
+impl Cond {
+    const fn bits(self) -> u8 {
+        match self {
+            Self::Eq => 0x10,
+            Self::Gt => 0x20,
+            Self::Ge => 0x30,
+            Self::Set => 0x40,
+            Self::Ne => 0x50,
+            Self::Sgt => 0x60,
+            Self::Sge => 0x70,
+            Self::Lt => 0xa0,
+            Self::Le => 0xb0,
+            Self::Slt => 0xc0,
+            Self::Sle => 0xd0,
+        }
+    }
+}
+
+const CLASS_ALU32: u8 = 0x04;
+const CLASS_ALU64: u8 = 0x07;
+const CLASS_JMP: u8 = 0x05;
+const CLASS_JMP32: u8 = 0x06;
+const CLASS_LDX: u8 = 0x01;
+const CLASS_ST: u8 = 0x02;
+const CLASS_STX: u8 = 0x03;
+const MODE_MEM: u8 = 0x60;
+const MODE_ATOMIC: u8 = 0xc0;
+const SRC_REG: u8 = 0x08;
+const OP_NEG: u8 = 0x80;
+const OP_MOV: u8 = 0xb0;
+const OP_END: u8 = 0xd0;
+const OP_CALL: u8 = 0x85;
+const OP_EXIT: u8 = 0x95;
+const OP_JA: u8 = 0x05;
+const OP_LDDW: u8 = 0x18;
+/// `src` of a call that goes to a subprogram of the object.
+const CALL_SUBPROG: u8 = 1;
+/// `src` of a call that goes to a kernel function.
+const CALL_KFUNC: u8 = 2;
+/// `src` of an `lddw` that loads a map.
+const LDDW_MAP: u8 = 1;
+/// `src` of an `lddw` that loads an address in a map's value.
+const LDDW_VALUE: u8 = 2;
+/// `src` of an `lddw` that loads a subprogram's address.
+const LDDW_FUNC: u8 = 4;
+const ATOMIC_ADD: i32 = 0x00;
+const ATOMIC_CMPXCHG: i32 = 0xf1;
+const ATOMIC_XCHG: i32 = 0xe1;
+
+/// A jump is longer than its offset field can say: the program is too large.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a jump of {distance} insns does not fit in an insn")]
+pub struct JumpTooFar {
+    /// How far it leads, in insns.
+    pub distance: i64,
+}
+
+/// Code under construction.
+#[derive(Clone, Debug, Default)]
+pub struct Asm {
+    code: Code,
+    labels: Vec<Option<usize>>,
+    jumps: Vec<(usize, Label)>,
+}
+
+impl Asm {
+    /// No code yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Index of the next slot.
+    #[must_use]
+    pub fn pc(&self) -> usize {
+        self.code.slots.len()
+    }
+
+    /// A new label, to be bound later.
+    pub fn label(&mut self) -> Label {
+        self.labels.push(None);
+        Label(u32::try_from(self.labels.len() - 1).expect("fewer labels than insns"))
+    }
+
+    /// Binds `label` to the next insn.
+    ///
+    /// # Panics
+    /// When it is bound already: our own bug.
+    pub fn bind(&mut self, label: Label) {
+        let pc = self.pc();
+        let place = &mut self.labels[label.0 as usize];
+        assert!(place.is_none(), "label bound twice");
+        *place = Some(pc);
+    }
+
+    /// From here on the code is written for `span`.
+    pub fn mark(&mut self, span: Span) {
+        let pc = self.pc();
+        match self.code.lines.last_mut() {
+            Some(last) if last.pc == pc => last.span = span,
+            Some(last) if last.span == span => {}
+            Some(_) | None => self.code.lines.push(LineMark { pc, span }),
+        }
+    }
+
+    /// The finished code.
+    ///
+    /// # Errors
+    /// When a jump is too long.
+    ///
+    /// # Panics
+    /// When a label that is jumped to was never bound: our own bug.
+    pub fn finish(mut self) -> Result<Code, JumpTooFar> {
+        for (pc, label) in self.jumps {
+            let target = self.labels[label.0 as usize].expect("every label is bound");
+            let distance = target as i64 - pc as i64 - 1;
+            self.code.slots[pc].off =
+                i16::try_from(distance).map_err(|_| JumpTooFar { distance })?;
+        }
+        Ok(self.code)
+    }
+
+    /// Appends a raw slot.
+    pub fn slot(&mut self, code: u8, dst: Reg, src: Reg, off: i16, imm: i32) {
+        self.code.slots.push(Slot { code, regs: src.0 << 4 | dst.0, off, imm });
+    }
+
+    /// Says that the next slot refers to something outside the code.
+    pub fn reloc(&mut self, kind: RelocKind) {
+        let pc = self.pc();
+        self.code.relocs.push(Reloc { pc, kind });
+    }
+
+    /// `dst = src`
+    pub fn mov(&mut self, dst: Reg, src: Reg) {
+        if dst != src {
+            self.slot(CLASS_ALU64 | OP_MOV | SRC_REG, dst, src, 0, 0);
+        }
+    }
+
+    /// `dst = (u32) src`: the upper half becomes zero.
+    pub fn mov32(&mut self, dst: Reg, src: Reg) {
+        self.slot(CLASS_ALU32 | OP_MOV | SRC_REG, dst, src, 0, 0);
+    }
+
+    /// `dst = value`, in one slot or two.
+    pub fn load_imm(&mut self, dst: Reg, value: i64) {
+        match i32::try_from(value) {
+            Ok(imm) => self.slot(CLASS_ALU64 | OP_MOV, dst, R0, 0, imm),
+            Err(_) => self.lddw(dst, 0, value),
+        }
+    }
+
+    fn lddw(&mut self, dst: Reg, src: u8, value: i64) {
+        self.slot(OP_LDDW, dst, Reg(src), 0, value as i32);
+        self.slot(0, R0, R0, 0, (value >> 32) as i32);
+    }
+
+    /// `dst = dst op src`, 64 bits.
+    pub fn alu(&mut self, op: AluOp, dst: Reg, src: Reg) {
+        self.slot(CLASS_ALU64 | op.bits() | SRC_REG, dst, src, 0, 0);
+    }
+
+    /// `dst = dst op imm`, 64 bits; `imm` is extended with its sign.
+    pub fn alu_imm(&mut self, op: AluOp, dst: Reg, imm: i32) {
+        self.slot(CLASS_ALU64 | op.bits(), dst, R0, 0, imm);
+    }
+
+    /// `dst = (u32) dst op (u32) src`, upper half zero.
+    pub fn alu32(&mut self, op: AluOp, dst: Reg, src: Reg) {
+        self.slot(CLASS_ALU32 | op.bits() | SRC_REG, dst, src, 0, 0);
+    }
+
+    /// `dst = (u32) dst op imm`, upper half zero.
+    pub fn alu32_imm(&mut self, op: AluOp, dst: Reg, imm: i32) {
+        self.slot(CLASS_ALU32 | op.bits(), dst, R0, 0, imm);
+    }
+
+    /// `dst = -dst`, wrapping.
+    pub fn neg(&mut self, dst: Reg) {
+        self.slot(CLASS_ALU64 | OP_NEG, dst, R0, 0, 0);
+    }
+
+    /// Reverses the order of the eight bytes of `dst`.
+    pub fn swap_bytes(&mut self, dst: Reg) {
+        self.slot(CLASS_ALU32 | OP_END | SRC_REG, dst, R0, 0, 64);
+    }
+
+    /// Extends the low `bits` (8, 16 or 32) of `dst` with their sign, by two shifts: the
+    /// one-insn forms need a newer kernel than some that we run on.
+    pub fn sign_extend(&mut self, dst: Reg, bits: u8) {
+        let shift = 64 - i32::from(bits);
+        self.alu_imm(AluOp::Lsh, dst, shift);
+        self.alu_imm(AluOp::Arsh, dst, shift);
+    }
+
+    /// `dst = *(size *)(base + off)`
+    pub fn load(&mut self, size: Size, dst: Reg, base: Reg, off: i16) {
+        self.slot(CLASS_LDX | MODE_MEM | size.bits(), dst, base, off, 0);
+    }
+
+    /// `*(size *)(base + off) = src`
+    pub fn store(&mut self, size: Size, base: Reg, off: i16, src: Reg) {
+        self.slot(CLASS_STX | MODE_MEM | size.bits(), base, src, off, 0);
+    }
+
+    /// `*(size *)(base + off) = imm`
+    pub fn store_imm(&mut self, size: Size, base: Reg, off: i16, imm: i32) {
+        self.slot(CLASS_ST | MODE_MEM | size.bits(), base, R0, off, imm);
+    }
+
+    /// `*(u64 *)(base + off) += src`, atomic.
+    pub fn atomic_add(&mut self, base: Reg, off: i16, src: Reg) {
+        self.slot(CLASS_STX | MODE_ATOMIC | Size::Dw.bits(), base, src, off, ATOMIC_ADD);
+    }
+
+    /// If `*(u64 *)(base + off)` is `r0` it becomes `src`; `r0` becomes what it was. Atomic.
+    pub fn atomic_cmpxchg(&mut self, base: Reg, off: i16, src: Reg) {
+        self.slot(CLASS_STX | MODE_ATOMIC | Size::Dw.bits(), base, src, off, ATOMIC_CMPXCHG);
+    }
+
+    /// Swaps `*(u64 *)(base + off)` and `src`, atomic.
+    pub fn atomic_xchg(&mut self, base: Reg, off: i16, src: Reg) {
+        self.slot(CLASS_STX | MODE_ATOMIC | Size::Dw.bits(), base, src, off, ATOMIC_XCHG);
+    }
+
+    fn jump_slot(&mut self, code: u8, dst: Reg, src: Reg, imm: i32, to: Label) {
+        self.jumps.push((self.pc(), to));
+        self.slot(code, dst, src, 0, imm);
+    }
+
+    /// Goes to `to`.
+    pub fn jump(&mut self, to: Label) {
+        self.jump_slot(OP_JA, R0, R0, 0, to);
+    }
+
+    /// Goes to `to` if `dst cond src`, 64 bits.
+    pub fn jump_if(&mut self, cond: Cond, dst: Reg, src: Reg, to: Label) {
+        self.jump_slot(CLASS_JMP | cond.bits() | SRC_REG, dst, src, 0, to);
+    }
+
+    /// Goes to `to` if `dst cond imm`, 64 bits; `imm` is extended with its sign.
+    pub fn jump_if_imm(&mut self, cond: Cond, dst: Reg, imm: i32, to: Label) {
+        self.jump_slot(CLASS_JMP | cond.bits(), dst, R0, imm, to);
+    }
+
+    /// Goes to `to` if the low halves compare so.
+    pub fn jump32_if_imm(&mut self, cond: Cond, dst: Reg, imm: i32, to: Label) {
+        self.jump_slot(CLASS_JMP32 | cond.bits(), dst, R0, imm, to);
+    }
+
+    /// Calls the helper with number `id`.
+    pub fn call_helper(&mut self, id: i32) {
+        self.slot(OP_CALL, R0, R0, 0, id);
+    }
+
+    /// Calls the kernel function `name`.
+    pub fn call_kfunc(&mut self, name: &'static str) {
+        self.reloc(RelocKind::Kfunc(name));
+        self.slot(OP_CALL, R0, Reg(CALL_KFUNC), 0, 0);
+    }
+
+    /// Calls the subprogram `name` of the object.
+    pub fn call_subprog(&mut self, name: &str) {
+        self.reloc(RelocKind::Subprog(name.to_owned()));
+        self.slot(OP_CALL, R0, Reg(CALL_SUBPROG), 0, -1);
+    }
+
+    /// Returns `r0`.
+    pub fn exit(&mut self) {
+        self.slot(OP_EXIT, R0, R0, 0, 0);
+    }
+
+    /// `dst = ` the map called `name`.
+    pub fn load_map(&mut self, dst: Reg, name: &str) {
+        self.reloc(RelocKind::Map(name.to_owned()));
+        self.lddw(dst, LDDW_MAP, 0);
+    }
+
+    /// `dst = ` the address `offset` bytes into `section` (`.rodata` or `.bss`).
+    pub fn load_data(&mut self, dst: Reg, section: &'static str, offset: u32) {
+        self.reloc(RelocKind::Data { section, offset });
+        self.lddw(dst, LDDW_VALUE, 0);
+    }
+
+    /// `dst = ` the address of the subprogram `name`, for a callback.
+    pub fn load_subprog(&mut self, dst: Reg, name: &str) {
+        self.reloc(RelocKind::SubprogAddress(name.to_owned()));
+        self.lddw(dst, LDDW_FUNC, 0);
+    }
+
+    /// `dst = base->field`, the field's offset relocated by CO-RE.
+    pub fn load_field(&mut self, size: Size, dst: Reg, base: Reg, field: FieldPath) {
+        self.reloc(RelocKind::FieldOffset(field));
+        self.load(size, dst, base, 0);
+    }
+
+    /// `dst =` a number that CO-RE fills in (an offset, a size, an enumerator's value).
+    pub fn load_core(&mut self, dst: Reg, kind: RelocKind) {
+        self.reloc(kind);
+        self.slot(CLASS_ALU64 | OP_MOV, dst, R0, 0, 0);
+    }
+
+    /// `dst += ` the offset of `field`, relocated by CO-RE.
+    pub fn add_field_offset(&mut self, dst: Reg, field: FieldPath) {
+        self.reloc(RelocKind::FieldOffset(field));
+        self.alu_imm(AluOp::Add, dst, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jumps_count_from_the_next_insn() {
+        let mut asm = Asm::new();
+        let end = asm.label();
+        asm.jump_if_imm(Cond::Eq, R1, 0, end);
+        asm.load_imm(R0, 1 << 40);
+        asm.bind(end);
+        asm.exit();
+        let code = asm.finish().expect("short jumps");
+        assert_eq!(code.slots.len(), 4);
+        assert_eq!(code.slots[0].off, 2);
+        assert_eq!(code.slots[2], Slot { code: 0, regs: 0, off: 0, imm: 256 });
+    }
+
+    #[test]
+    fn a_jump_that_does_not_fit_is_refused() {
+        let mut asm = Asm::new();
+        let end = asm.label();
+        asm.jump(end);
+        for _ in 0..=i16::MAX {
+            asm.load_imm(R0, 0);
+        }
+        asm.bind(end);
+        asm.exit();
+        assert_eq!(asm.finish(), Err(JumpTooFar { distance: 32768 }));
+    }
+
+    #[test]
+    fn a_later_mark_at_the_same_place_wins_and_repeats_are_dropped() {
+        let mut asm = Asm::new();
+        let (a, b) = (Span { start: 0, end: 1 }, Span { start: 2, end: 3 });
+        asm.mark(a);
+        asm.mark(b);
+        asm.exit();
+        asm.mark(b);
+        asm.exit();
+        let code = asm.finish().expect("no jumps");
+        assert_eq!(code.lines, [LineMark { pc: 0, span: b }]);
+    }
+}

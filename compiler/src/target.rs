@@ -1,0 +1,3 @@
+//! What differs between the hosts: each target turns a plan and its row body into code.
+
+pub mod bpf;
