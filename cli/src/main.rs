@@ -11,6 +11,7 @@ mod cmd;
 mod duration;
 mod exit;
 mod output;
+mod schedule;
 
 use clap::Parser as _;
 use exit::Failure;

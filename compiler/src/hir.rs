@@ -42,6 +42,8 @@ pub struct Filter {
     pub emit: Vec<Emit>,
     /// `top N by`.
     pub top: Option<Top>,
+    /// `severity warning` or `severity critical`.
+    pub severity: Option<kernel_vm::object::Severity>,
 }
 
 /// A number that names an expression of its filter.

@@ -50,6 +50,9 @@ pub struct FilterMeta {
     pub params: Vec<ParamMeta>,
     /// The layout of its records.
     pub record: RecordMeta,
+    /// `severity warning` or `severity critical`: how bad a match is for a probe.
+    #[serde(default)]
+    pub severity: Option<Severity>,
     /// `top N by`: the consumer keeps the `n` records with the largest value.
     pub top: Option<TopMeta>,
     /// Bytes of state kept for each row; 0 for none.
@@ -64,6 +67,16 @@ pub struct FilterMeta {
     pub bpf: BpfMeta,
     /// The `vm` target.
     pub vm: VmMeta,
+}
+
+/// How bad it is that a filter matched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Somebody should look at it.
+    Warning,
+    /// Somebody should act.
+    Critical,
 }
 
 /// The duration of a `for`.

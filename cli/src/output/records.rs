@@ -121,6 +121,7 @@ mod tests {
             stats: none,
             params: Vec::new(),
             record,
+            severity: None,
             top: None,
             state_size: 0,
             needs_two_sweeps: false,
