@@ -1,1 +1,2 @@
 //! BPF object to running filter.
+pub mod limit;
