@@ -8,6 +8,7 @@
 
 mod cli;
 mod cmd;
+mod diagnostics;
 mod duration;
 mod exit;
 mod output;
