@@ -449,12 +449,13 @@ mod tests {
         for action in [Action::Nice(7), Action::Files(17), Action::Freeze] {
             let saved = world.prepare(id, action, false).expect("possible everywhere");
             world.apply(id, action, &saved).expect("our own child");
-            match action {
-                Action::Nice(_) => assert_eq!(nice(id), 7),
-                Action::Files(_) => {
-                    assert_eq!(files_limit(id.pid).expect("it runs").current, Some(17));
-                }
-                _ => victim.wait_for_state('T'),
+            if let Action::Nice(value) = action {
+                assert_eq!(nice(id), value);
+            } else if let Action::Files(count) = action {
+                let limit = files_limit(id.pid).expect("it runs").current;
+                assert_eq!(limit, Some(count.cast_unsigned()));
+            } else {
+                victim.wait_for_state('T');
             }
             match world.restore(id, &saved[0]) {
                 // Without privilege a nice value cannot be lowered again.

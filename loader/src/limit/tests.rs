@@ -51,7 +51,12 @@ impl World for FakeWorld {
                 vec![Saved::File { path: "cpu.max".into(), old: "max".into() }]
             }
             Action::Freeze => vec![Saved::Stopped],
-            _ => Vec::new(),
+            Action::Notify
+            | Action::CpuRatio(_)
+            | Action::MemoryBytes(_)
+            | Action::Files(_)
+            | Action::Term
+            | Action::Kill => Vec::new(),
         })
     }
     fn apply(&mut self, id: Identity, action: Action, saved: &[Saved]) -> Result<(), ActError> {
@@ -82,8 +87,10 @@ fn candidate(pid: i32) -> Candidate {
     Candidate { id: id(pid), values }
 }
 
+type Sink = Box<dyn FnMut(&Event)>;
+
 struct Fixture {
-    engine: Engine<FakeWorld, Box<dyn FnMut(&Event)>>,
+    engine: Engine<FakeWorld, Sink>,
     world: FakeWorld,
     events: Rc<RefCell<Vec<String>>>,
     journal: Journal,
@@ -106,7 +113,7 @@ fn fixture(name: &str, rungs: &[(i64, Action)], enforce: bool, world: FakeWorld)
             let text = format!("{:?} {} {} {}", event.event, event.pid, event.rung, event.reason);
             world.line(format!("event {}", text.trim()));
             events.borrow_mut().push(text.trim().to_owned());
-        }) as Box<dyn FnMut(&Event)>
+        }) as Sink
     };
     let rails = Rails { protect: vec!["sshd*".into()], own_pids: vec![99], blast_radius: 2 };
     let engine =
@@ -289,7 +296,7 @@ fn a_leave_condition_alone_releases() {
         Budget::default(),
         Journal::new(f.journal.path().with_extension("leave")),
         f.world.clone(),
-        Box::new(|_: &Event| {}) as Box<dyn FnMut(&Event)>,
+        Box::new(|_: &Event| {}) as Sink,
     )
     .expect("a fresh journal");
     f.engine.step(SECOND, &[candidate(42)], &[]).expect("written");
