@@ -12,6 +12,7 @@ mod budget;
 mod engine;
 mod journal;
 pub mod linux;
+mod look;
 mod rails;
 #[cfg(test)]
 mod tests;
