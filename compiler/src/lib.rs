@@ -7,4 +7,5 @@ pub mod asm;
 pub mod code;
 pub mod diagnostic;
 pub mod hir;
+pub mod object;
 pub mod target;

@@ -9,3 +9,5 @@
 //! - For a text column (and for `object`) `dst` is `r1` and holds the address of a buffer on
 //!   the stack, aligned to 8 and as long as the column's type; `load` fills all of it, zeros
 //!   after the text.
+
+pub mod kernel_types;
