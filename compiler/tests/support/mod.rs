@@ -37,6 +37,7 @@ pub(crate) fn plain_meta(name: &str) -> ObjectMeta {
             top: None,
             state_size: 0,
             hold: None,
+            severity: None,
             needs_two_sweeps: false,
             bpf: BpfMeta {
                 sweep: format!("sweep_{name}"),
