@@ -13,5 +13,7 @@ extern crate std;
 
 pub mod abi;
 #[cfg(feature = "object")]
+pub mod literal;
+#[cfg(feature = "object")]
 pub mod object;
 pub mod schema;

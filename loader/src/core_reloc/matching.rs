@@ -1,0 +1,380 @@
+//! Which kernel type, field or value corresponds to the object's, and what is asked of it.
+//!
+//! **Invariant**: recursion through the types is bounded, as they may refer to themselves.
+
+use super::spec::{Spec, Step, bits};
+use super::{FieldSizes, RelocErrorKind, RelocKind, Resolution};
+use crate::btf::kernel::essential;
+use crate::btf::{Btf, BtfError, BtfErrorKind, CHAIN_MAX, Kind, Member, TypeId, TypeView};
+use std::ops::Deref;
+
+/// What in the kernel corresponds to a path.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Matched {
+    root: TypeId,
+    bit_offset: u64,
+    leaf: TypeId,
+    /// The last named member, when nothing follows it.
+    member: Option<Member>,
+    /// The enumerator's value.
+    value: u64,
+}
+
+/// Follows `spec` from the kernel's type `candidate`; `None` when it does not correspond.
+pub(super) fn find<L, K>(
+    local: &Btf<L>,
+    target: &Btf<K>,
+    spec: &Spec<'_>,
+    candidate: TypeId,
+) -> Result<Option<Matched>, RelocErrorKind>
+where
+    L: Deref<Target = [u8]>,
+    K: Deref<Target = [u8]>,
+{
+    let mut at =
+        Matched { root: candidate, bit_offset: 0, leaf: candidate, member: None, value: 0 };
+    if let [Step::Enumerator { name }] = spec.steps.as_slice() {
+        return Ok(enumerator(target, candidate, name)?.map(|value| Matched { value, ..at }));
+    }
+    if spec.steps.is_empty() && !compatible(local, target, spec.root, candidate, 0)? {
+        return Ok(None);
+    }
+    if spec.root_index > 0 {
+        let Some(offset) = bits(spec.root_index, target.size(candidate)?) else { return Ok(None) };
+        at.bit_offset = offset;
+    }
+    for step in &spec.steps {
+        let Some(view) = target.resolve(at.leaf)? else { return Ok(None) };
+        let found = match step {
+            Step::Member { name, member } => {
+                let Some((found, offset)) = find_member(target, view, name, 0)? else {
+                    return Ok(None);
+                };
+                if !fields_compatible(local, target, member.ty, found.ty)? {
+                    return Ok(None);
+                }
+                Some((offset, found.ty, Some(found)))
+            }
+            Step::Element { index } => element(target, view, *index, at.member.is_some())?,
+            Step::Enumerator { .. } => None,
+        };
+        let Some((offset, leaf, member)) = found else { return Ok(None) };
+        let Some(bit_offset) = at.bit_offset.checked_add(offset) else { return Ok(None) };
+        at = Matched { bit_offset, leaf, member, ..at };
+    }
+    Ok(Some(at))
+}
+
+type Place = (u64, TypeId, Option<Member>);
+
+/// Element `index` of the array `view`.
+fn element<K: Deref<Target = [u8]>>(
+    target: &Btf<K>,
+    view: TypeView<'_>,
+    index: u64,
+    in_member: bool,
+) -> Result<Option<Place>, BtfError> {
+    if view.kind != Kind::Array {
+        return Ok(None);
+    }
+    let array = view.array()?;
+    let flexible = array.elements == 0 && in_member;
+    if index >= u64::from(array.elements) && !flexible {
+        return Ok(None);
+    }
+    Ok(bits(index, target.size(array.element)?).map(|offset| (offset, array.element, None)))
+}
+
+/// The member called `name`, also in anonymous members, and its offset in bits.
+fn find_member<K: Deref<Target = [u8]>>(
+    target: &Btf<K>,
+    view: TypeView<'_>,
+    name: &str,
+    depth: usize,
+) -> Result<Option<(Member, u64)>, BtfError> {
+    if depth >= CHAIN_MAX {
+        return Err(BtfError { offset: 0, kind: BtfErrorKind::Chain { id: view.id.0 } });
+    }
+    for member in view.struct_members() {
+        let offset = u64::from(member.bit_offset);
+        if member.name != 0 && !starts_with(target, member.name, name) {
+            continue;
+        }
+        let member_name = target.strings().get(member.name)?;
+        if member_name == name {
+            return Ok(Some((member, offset)));
+        }
+        if !member_name.is_empty() {
+            continue;
+        }
+        let Some(inner) = target.resolve(member.ty)?.filter(|view| view.kind.is_composite()) else {
+            continue;
+        };
+        if let Some((found, inside)) = find_member(target, inner, name, depth + 1)? {
+            return Ok(Some((found, offset + inside)));
+        }
+    }
+    Ok(None)
+}
+
+/// A cheap first look at a name.
+fn starts_with<K: Deref<Target = [u8]>>(target: &Btf<K>, offset: u32, name: &str) -> bool {
+    target.strings().rest(offset).is_some_and(|rest| rest.starts_with(name.as_bytes()))
+}
+
+/// The value of the enumerator called `name`, flavours aside.
+fn enumerator<K: Deref<Target = [u8]>>(
+    target: &Btf<K>,
+    candidate: TypeId,
+    name: &str,
+) -> Result<Option<u64>, BtfError> {
+    let Some(view) = target.resolve(candidate)? else { return Ok(None) };
+    for value in view.enum_values() {
+        if essential(target.strings().get(value.name)?) == essential(name) {
+            return Ok(Some(value.value));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a field of type `one` can be read as the object expects it: the shape must agree,
+/// sizes may differ.
+fn fields_compatible<L, K>(
+    local: &Btf<L>,
+    target: &Btf<K>,
+    one: TypeId,
+    other: TypeId,
+) -> Result<bool, BtfError>
+where
+    L: Deref<Target = [u8]>,
+    K: Deref<Target = [u8]>,
+{
+    let (mut one, mut other) = (one, other);
+    for _ in 0..CHAIN_MAX {
+        let (a, b) = match (local.resolve(one)?, target.resolve(other)?) {
+            (Some(a), Some(b)) => (a, b),
+            (None, None) => return Ok(true),
+            (None, Some(_)) | (Some(_), None) => return Ok(false),
+        };
+        if a.kind.is_composite() && b.kind.is_composite() {
+            return Ok(true);
+        }
+        if a.kind != b.kind && !(a.kind.is_enum() && b.kind.is_enum()) {
+            return Ok(false);
+        }
+        match a.kind {
+            Kind::Ptr | Kind::Float => return Ok(true),
+            Kind::Enum | Kind::Enum64 | Kind::Fwd => {
+                let (a, b) = (essential(local.name(&a)?), essential(target.name(&b)?));
+                return Ok(a.is_empty() || b.is_empty() || a == b);
+            }
+            // Bitfields in the form of odd integers are of old compilers only.
+            Kind::Int => return Ok(a.int_bit_offset() == 0 && b.int_bit_offset() == 0),
+            Kind::Array => {
+                one = a.array()?.element;
+                other = b.array()?.element;
+            }
+            Kind::Struct
+            | Kind::Union
+            | Kind::Typedef
+            | Kind::Volatile
+            | Kind::Const
+            | Kind::Restrict
+            | Kind::Func
+            | Kind::FuncProto
+            | Kind::Var
+            | Kind::Datasec
+            | Kind::DeclTag
+            | Kind::TypeTag => return Ok(false),
+        }
+    }
+    Err(BtfError { offset: 0, kind: BtfErrorKind::Chain { id: one.0 } })
+}
+
+/// Whether two types are of the same shape: for questions about a type as such.
+fn compatible<L, K>(
+    local: &Btf<L>,
+    target: &Btf<K>,
+    one: TypeId,
+    other: TypeId,
+    depth: usize,
+) -> Result<bool, BtfError>
+where
+    L: Deref<Target = [u8]>,
+    K: Deref<Target = [u8]>,
+{
+    if depth >= CHAIN_MAX {
+        return Err(BtfError { offset: 0, kind: BtfErrorKind::Chain { id: one.0 } });
+    }
+    let (a, b) = match (local.resolve(one)?, target.resolve(other)?) {
+        (Some(a), Some(b)) => (a, b),
+        (None, None) => return Ok(true),
+        (None, Some(_)) | (Some(_), None) => return Ok(false),
+    };
+    if a.kind != b.kind && !(a.kind.is_enum() && b.kind.is_enum()) {
+        return Ok(false);
+    }
+    match a.kind {
+        Kind::Struct | Kind::Union | Kind::Enum | Kind::Enum64 | Kind::Fwd | Kind::Float => {
+            Ok(true)
+        }
+        Kind::Int => Ok(a.int_bit_offset() == 0 && b.int_bit_offset() == 0),
+        Kind::Ptr => compatible(local, target, a.target(), b.target(), depth + 1),
+        Kind::Array => {
+            let (a, b) = (a.array()?, b.array()?);
+            compatible(local, target, a.element, b.element, depth + 1)
+        }
+        Kind::FuncProto => {
+            if a.members != b.members {
+                return Ok(false);
+            }
+            for (a, b) in a.params().zip(b.params()) {
+                if !compatible(local, target, a, b, depth + 1)? {
+                    return Ok(false);
+                }
+            }
+            compatible(local, target, a.target(), b.target(), depth + 1)
+        }
+        Kind::Typedef
+        | Kind::Volatile
+        | Kind::Const
+        | Kind::Restrict
+        | Kind::Func
+        | Kind::Var
+        | Kind::Datasec
+        | Kind::DeclTag
+        | Kind::TypeTag => Ok(false),
+    }
+}
+
+/// What `kind` asks of what was found.
+pub(super) fn value<L, K>(
+    local: &Btf<L>,
+    target: &Btf<K>,
+    spec: &Spec<'_>,
+    matched: &Matched,
+    kind: RelocKind,
+) -> Result<Resolution, RelocErrorKind>
+where
+    L: Deref<Target = [u8]>,
+    K: Deref<Target = [u8]>,
+{
+    let plain = |value| Ok(Resolution { value: Some(value), sizes: None });
+    match kind {
+        RelocKind::FieldExists | RelocKind::TypeExists | RelocKind::EnumValueExists => plain(1),
+        RelocKind::TypeIdLocal => plain(spec.root.0.into()),
+        RelocKind::TypeIdTarget => plain(matched.root.0.into()),
+        RelocKind::TypeSize => plain(target.size(matched.root)?),
+        RelocKind::EnumValue => plain(matched.value),
+        RelocKind::FieldByteOffset
+        | RelocKind::FieldByteSize
+        | RelocKind::FieldSigned
+        | RelocKind::FieldLeftShift
+        | RelocKind::FieldRightShift => {
+            let field = Field::new(target, matched)?;
+            if kind == RelocKind::FieldByteOffset {
+                let whole = !field.is_bitfield;
+                let sizes = if whole { sizes(local, target, spec, matched)? } else { None };
+                return Ok(Resolution { value: Some(field.byte_offset), sizes });
+            }
+            plain(field.answer(kind))
+        }
+    }
+}
+
+/// A field as the words that hold it.
+struct Field {
+    byte_offset: u64,
+    bytes: u64,
+    bit_offset: u64,
+    bits: u64,
+    signed: bool,
+    is_bitfield: bool,
+}
+
+impl Field {
+    fn new<K: Deref<Target = [u8]>>(target: &Btf<K>, at: &Matched) -> Result<Self, RelocErrorKind> {
+        let view = target.resolve(at.leaf)?;
+        let signed = view.is_some_and(|view| view.is_signed());
+        let mut bytes = target.size(at.leaf)?;
+        let bit_size = at.member.map_or(0, |member| u64::from(member.bit_size));
+        let bit_offset = at.bit_offset;
+        if bit_size == 0 {
+            return Ok(Self {
+                byte_offset: bit_offset / 8,
+                bytes,
+                bit_offset,
+                bits: bytes.saturating_mul(8),
+                signed,
+                is_bitfield: false,
+            });
+        }
+        // The smallest aligned word that holds all its bits.
+        loop {
+            let wide = || RelocErrorKind::Insn { reason: "a bitfield of more than 64 bits".into() };
+            if bytes == 0 || bytes > 8 {
+                return Err(wide());
+            }
+            let byte_offset = bit_offset / 8 / bytes * bytes;
+            if bit_offset + bit_size - byte_offset * 8 <= bytes * 8 {
+                return Ok(Self {
+                    byte_offset,
+                    bytes,
+                    bit_offset,
+                    bits: bit_size,
+                    signed,
+                    is_bitfield: true,
+                });
+            }
+            bytes *= 2;
+        }
+    }
+
+    /// What `kind` asks, for the kinds other than the offset.
+    fn answer(&self, kind: RelocKind) -> u64 {
+        if kind == RelocKind::FieldByteSize {
+            self.bytes
+        } else if kind == RelocKind::FieldSigned {
+            u64::from(self.signed)
+        } else if kind == RelocKind::FieldLeftShift {
+            self.left_shift()
+        } else {
+            64_u64.saturating_sub(self.bits)
+        }
+    }
+
+    /// On a little-endian machine the bits above the field are shifted out.
+    fn left_shift(&self) -> u64 {
+        let end = self.bit_offset.saturating_add(self.bits).saturating_sub(self.byte_offset * 8);
+        64_u64.saturating_sub(end)
+    }
+}
+
+/// How a load of the field must be adapted; `None` when its size is the same.
+fn sizes<L, K>(
+    local: &Btf<L>,
+    target: &Btf<K>,
+    spec: &Spec<'_>,
+    matched: &Matched,
+) -> Result<Option<FieldSizes>, BtfError>
+where
+    L: Deref<Target = [u8]>,
+    K: Deref<Target = [u8]>,
+{
+    let (Ok(here), Ok(there)) = (local.size(spec.leaf), target.size(matched.leaf)) else {
+        return Ok(None);
+    };
+    if here == there {
+        return Ok(None);
+    }
+    // Pointers and unsigned integers keep their value in another width.
+    let adjustable = match (local.resolve(spec.leaf)?, target.resolve(matched.leaf)?) {
+        (Some(a), Some(b)) => match (a.kind, b.kind) {
+            (Kind::Ptr, Kind::Ptr) => true,
+            (Kind::Int, Kind::Int) => !a.is_signed() && !b.is_signed(),
+            _ => false,
+        },
+        (None, _) | (_, None) => false,
+    };
+    Ok(Some(FieldSizes { local: here, target: there, adjustable }))
+}

@@ -1,0 +1,111 @@
+//! Why a filter cannot be loaded or run.
+//!
+//! **Invariant**: every error says what was refused, by whom and, where the kernel gave one,
+//! with which errno.
+
+use crate::core_reloc::RelocError;
+use crate::elf::ObjectError;
+use crate::kernel_log::Rejection;
+use crate::params::ParamError;
+use crate::sys::SyscallError;
+
+/// Why a filter cannot be loaded or run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The object file is broken, foreign or of another version.
+    #[error("not a usable object: {0}")]
+    Object(#[from] ObjectError),
+    /// The object has no filter of this name.
+    #[error("the object has no filter `{name}`; it has {}", list(.known))]
+    NoSuchFilter {
+        /// The name asked for.
+        name: String,
+        /// The names that there are.
+        known: Vec<String>,
+    },
+    /// A parameter that the filter does not take.
+    #[error(transparent)]
+    Param(#[from] ParamError),
+    /// The kernel's types do not have what a program needs.
+    #[error(transparent)]
+    Relocation(#[from] RelocError),
+    /// The verifier refused a program.
+    #[error(transparent)]
+    Rejected(Box<Rejection>),
+    /// A system call failed.
+    #[error("{doing}: {source}")]
+    Syscall {
+        /// What was being done, in the user's words.
+        doing: String,
+        /// The call.
+        source: SyscallError,
+    },
+    /// The host lacks something that the filter needs.
+    #[error("{what} is missing: {why}; {way_out}")]
+    Missing {
+        /// What is missing.
+        what: String,
+        /// How that showed.
+        why: String,
+        /// What can be done.
+        way_out: String,
+    },
+    /// Another sweep of the same loaded filter was running all the time.
+    #[error("filter `{filter}` is being swept by someone else")]
+    Busy {
+        /// The filter.
+        filter: String,
+    },
+    /// The `vm` host cannot run the filter.
+    #[error("the vm host cannot run filter `{filter}`: {reason}")]
+    Vm {
+        /// The filter.
+        filter: String,
+        /// Why not.
+        reason: String,
+    },
+}
+
+/// Who can do something about an error: the exit codes of the command line follow it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// Who wrote the filter, the object or the parameters.
+    Input,
+    /// Who runs the machine: the kernel, its limits or its configuration.
+    Host,
+    /// Who may grant privilege.
+    Privilege,
+}
+
+impl LoadError {
+    /// Who can do something about it.
+    #[must_use]
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Object(_) | Self::NoSuchFilter { .. } | Self::Param(_) => ErrorClass::Input,
+            Self::Syscall { source, .. } if source.errno.is_privilege() => ErrorClass::Privilege,
+            // Without CAP_PERFMON the verifier refuses what it would let pass with it.
+            Self::Rejected(rejection) if rejection.errno.0 == libc::EPERM => ErrorClass::Privilege,
+            Self::Relocation(_)
+            | Self::Rejected(_)
+            | Self::Syscall { .. }
+            | Self::Missing { .. }
+            | Self::Busy { .. }
+            | Self::Vm { .. } => ErrorClass::Host,
+        }
+    }
+
+    #[allow(dead_code, reason = "used by the bpf host")]
+    pub(crate) fn syscall(doing: impl Into<String>) -> impl FnOnce(SyscallError) -> Self {
+        let doing = doing.into();
+        move |source| Self::Syscall { doing, source }
+    }
+}
+
+fn list(names: &[String]) -> String {
+    match names {
+        [] => "none".to_owned(),
+        names => names.join(", "),
+    }
+}
