@@ -87,8 +87,6 @@ impl ProgramSection {
 pub struct Subprogram {
     /// Its symbol.
     pub name: String,
-    /// How many arguments it takes, for its prototype.
-    pub args: u8,
     /// Its code.
     pub code: Code,
 }

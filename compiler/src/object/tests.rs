@@ -30,8 +30,7 @@ fn module(code: Code) -> Module {
     helper.load_imm(R0, 7);
     helper.exit();
     let helper = helper.finish().expect("no jumps");
-    let subprogram =
-        |name: &str| Subprogram { name: name.to_owned(), args: 2, code: helper.clone() };
+    let subprogram = |name: &str| Subprogram { name: name.to_owned(), code: helper.clone() };
     Module {
         meta,
         source: SOURCE.to_owned(),

@@ -10,4 +10,5 @@
 //!   the stack, aligned to 8 and as long as the column's type; `load` fills all of it, zeros
 //!   after the text.
 
+pub mod columns;
 pub mod kernel_types;

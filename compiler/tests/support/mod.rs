@@ -5,11 +5,12 @@ use std::process::Command;
 
 use kernel_vm::abi::SWEEP_STATS_BYTES;
 use kernel_vm::object::{Block, BpfMeta, FORMAT, FilterMeta, ObjectMeta, RecordMeta, VmMeta};
-use kernel_vm::schema::{SCHEMA_VERSION, SYSTEM_BLOCK_BYTES};
-use kfilter_compiler::asm::{AluOp, Asm, Cond, FP, R0, R1, R2, R3, R6, R7, Size};
+use kernel_vm::schema::{Column, SCHEMA_VERSION, SYSTEM_BLOCK_BYTES, Table, Type};
+use kfilter_compiler::asm::{AluOp, Asm, Cond, FP, R0, R1, R2, R3, R4, R6, R7, Size};
 use kfilter_compiler::code::{Code, FieldPath};
 use kfilter_compiler::hir::Span;
 use kfilter_compiler::object::{self, Map, MapKind, Module, Program, ProgramSection};
+use kfilter_compiler::target::bpf::columns::{Columns, Place};
 
 /// Where the iterator lives on a sweep's stack.
 const ITERATOR: i16 = -24;
@@ -79,8 +80,18 @@ pub(crate) fn sweep_module(name: &str, source: &str, code: Code) -> Module {
 /// Code that runs `body` for every task, with the task in `r6`, and counts the visits.
 /// `flags` are those of the iterator: 0 for processes, 1 for threads.
 pub(crate) fn sweep(flags: i64, body: impl FnOnce(&mut Asm)) -> Code {
+    sweep_with(flags, |_| (), body)
+}
+
+/// The same, with code before the RCU lock is taken.
+pub(crate) fn sweep_with(
+    flags: i64,
+    before: impl FnOnce(&mut Asm),
+    body: impl FnOnce(&mut Asm),
+) -> Code {
     let mut asm = Asm::new();
     asm.mark(Span { start: 0, end: 1 });
+    before(&mut asm);
     asm.load_imm(R1, 0);
     asm.store(Size::Dw, FP, VISITED, R1);
     asm.call_kfunc("bpf_rcu_read_lock");
@@ -124,6 +135,51 @@ pub(crate) fn none_sweep() -> Module {
         asm.load_field(Size::Dw, R1, R6, field);
     });
     sweep_module("none", "filter none on thread {\n    where cpu_time > 100h\n}\n", code)
+}
+
+/// A sweep that hands over, for every row, its tid and then the column, or nothing when the
+/// column is unreadable.
+pub(crate) fn column_sweep(table: Table, columns: &[&'static Column]) -> Module {
+    const RECORD: i16 = -256;
+    let stats = u32::try_from(SWEEP_STATS_BYTES).expect("small");
+    let reader = Columns::new("probe", table, columns, Place { stats: 0, scratch: stats });
+    let flags = i64::from(table == Table::Thread);
+    let code = sweep_with(
+        flags,
+        |asm| reader.sweep_start(asm),
+        |asm| {
+            reader.row_start(asm);
+            for column in columns {
+                let (unreadable, end) = (asm.label(), asm.label());
+                let field = FieldPath { root: "task_struct", path: vec!["pid"] };
+                asm.load_field(Size::W, R1, R6, field);
+                asm.store(Size::Dw, FP, RECORD, R1);
+                if let Type::Text { .. } | Type::Object = column.ty {
+                    asm.mov(R1, FP);
+                    asm.alu_imm(AluOp::Add, R1, i32::from(RECORD) + 8);
+                    reader.load(asm, column, R1, unreadable);
+                } else {
+                    reader.load(asm, column, R7, unreadable);
+                    asm.store(Size::Dw, FP, RECORD + 8, R7);
+                }
+                asm.load_map(R1, "records_probe");
+                asm.mov(R2, FP);
+                asm.alu_imm(AluOp::Add, R2, RECORD.into());
+                asm.load_imm(R3, 8 + i64::try_from(column.ty.size()).expect("small"));
+                asm.load_imm(R4, 1);
+                asm.call_helper(130);
+                asm.jump(end);
+                asm.bind(unreadable);
+                asm.bind(end);
+            }
+        },
+    );
+    let mut module = sweep_module("probe", "filter probe on process {}\n", code);
+    module.maps[0].max_entries = 1 << 22;
+    module.maps.extend(reader.maps());
+    module.scratch.extend(reader.scratch());
+    module.subprograms.extend(reader.subprograms().expect("short jumps"));
+    module
 }
 
 /// Writes the object and lets bpftool load and pin every program of it.

@@ -1,0 +1,164 @@
+//! Where each column is found in the kernel, once per column.
+//!
+//! Most columns are a short path of loads from the task: the table in `paths`. What takes a
+//! loop (over threads, CPUs, descriptors) is computed for a whole *group* of columns at
+//! once by a subprogram, which leaves the results in `.bss`; the first column of a group
+//! that a row needs runs it. What is the same for every row is done once before the sweep.
+//!
+//! A sweep's skeleton calls [`Columns::sweep_start`] before it takes the RCU lock,
+//! [`Columns::row_start`] at each task of its iterator, and [`Columns::load`] wherever the
+//! row's code needs a value; it puts [`Columns::subprograms`], [`Columns::maps`] and
+//! [`Columns::scratch`] into the module.
+//!
+//! **Invariant**: `load` finds the row's task in `r6` and changes no register but `dst` and
+//! `r0`, unless [`Columns::clobbers`] says that `r0` to `r5` are lost as well.
+
+mod cputime;
+mod field;
+mod files;
+mod group;
+mod helper;
+mod memory;
+mod paths;
+mod sums;
+mod task;
+
+use kernel_vm::schema::{Column, Table};
+
+use self::group::Group;
+use self::paths::Found;
+use super::kernel_types;
+use crate::asm::{Asm, JumpTooFar, Label, R0, R6, Reg};
+use crate::object::{DataType, Map, Scratch, Subprogram};
+
+/// What the sweep of one filter reads of the kernel, and how.
+#[derive(Clone, Debug)]
+pub struct Columns {
+    filter: String,
+    table: Table,
+    groups: Vec<Group>,
+    sums: sums::Needed,
+    place: Place,
+}
+
+/// Where a filter's data stand in `.bss`.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// The filter's [`SweepStats`](kernel_vm::abi::SweepStats), which hold the sweep's time.
+    pub stats: u32,
+    /// Where [`Columns::scratch_bytes`] of the columns' own variables begin, a multiple
+    /// of 8.
+    pub scratch: u32,
+}
+
+impl Columns {
+    /// Prepares to read the `used` columns in the sweep of the filter called `filter`.
+    #[must_use]
+    pub fn new(filter: &str, table: Table, used: &[&'static Column], place: Place) -> Self {
+        let found: Vec<Found> =
+            used.iter().filter_map(|column| paths::find(table, column)).collect();
+        Self {
+            filter: filter.to_owned(),
+            table,
+            groups: Group::ALL
+                .into_iter()
+                .filter(|&group| found.iter().any(|found| found.group() == Some(group)))
+                .collect(),
+            sums: sums::Needed::of(&found),
+            place,
+        }
+    }
+
+    /// Whether the bpf host can read `column` in `table` at all.
+    #[must_use]
+    pub fn supports(table: Table, column: &Column) -> bool {
+        paths::find(table, column).is_some()
+    }
+
+    /// Whether reading `column` in `table` loses `r0` to `r5`.
+    #[must_use]
+    pub fn clobbers(table: Table, column: &Column) -> bool {
+        paths::find(table, column).is_none_or(|found| found.clobbers())
+    }
+
+    /// Bytes of `.bss` that the columns need.
+    #[must_use]
+    pub fn scratch_bytes(&self) -> u32 {
+        self.layout().bytes()
+    }
+
+    /// The columns' variables in `.bss`.
+    #[must_use]
+    pub fn scratch(&self) -> Vec<Scratch> {
+        let words = self.scratch_bytes() / 8;
+        if words == 0 {
+            return Vec::new();
+        }
+        let name = format!("{}_columns", self.filter);
+        vec![Scratch { name, offset: self.place.scratch, ty: DataType::words(words) }]
+    }
+
+    /// The maps that the columns need.
+    #[must_use]
+    pub fn maps(&self) -> Vec<Map> {
+        self.groups.iter().flat_map(|group| group.maps(&self.filter)).collect()
+    }
+
+    /// The functions that the columns need.
+    ///
+    /// # Errors
+    /// When a jump is too long, which no function here comes near.
+    pub fn subprograms(&self) -> Result<Vec<Subprogram>, JumpTooFar> {
+        let mut all = Vec::new();
+        for group in &self.groups {
+            all.extend(group.subprograms(self)?);
+        }
+        Ok(all)
+    }
+
+    /// Code for the start of a sweep, outside the RCU lock. Loses `r0` to `r9`.
+    pub fn sweep_start(&self, asm: &mut Asm) {
+        if self.remembers_process() {
+            let layout = self.layout();
+            asm.load_data(R0, ".bss", layout.process());
+            asm.store_imm(crate::asm::Size::Dw, R0, 0, 0);
+        }
+        for group in &self.groups {
+            group.sweep_start(self, asm);
+        }
+    }
+
+    /// Code for the start of a row: forgets the groups of the previous one. Loses `r0`
+    /// and `r1`.
+    pub fn row_start(&self, asm: &mut Asm) {
+        group::forget(self, asm);
+    }
+
+    /// Leaves `column`'s value in `dst`, or goes to `unreadable`.
+    ///
+    /// For a text, and for an object, `dst` is `r1` and holds the address of a buffer on
+    /// the stack that is aligned to 8 bytes and as long as the type; all of it is filled.
+    /// `dst` is neither `r0` nor `r6`. A column that is not supported is unreadable.
+    pub fn load(&self, asm: &mut Asm, column: &Column, dst: Reg, unreadable: Label) {
+        debug_assert!(dst != R0 && dst != R6, "r0 is scratch and r6 the task");
+        match paths::find(self.table, column) {
+            Some(found) => found.load(self, asm, dst, unreadable),
+            None => asm.jump(unreadable),
+        }
+    }
+
+    /// Threads of one process stand next to each other in a sweep, so what describes the
+    /// process is computed for the first of them only.
+    fn remembers_process(&self) -> bool {
+        self.table == Table::Thread && !self.groups.is_empty()
+    }
+
+    fn layout(&self) -> group::Layout<'_> {
+        group::Layout::new(self)
+    }
+
+    /// The name of one of the columns' own functions or maps.
+    fn symbol(&self, what: &str) -> String {
+        format!("{what}_{}", self.filter)
+    }
+}

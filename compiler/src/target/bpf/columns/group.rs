@@ -1,0 +1,197 @@
+//! Groups: columns that one function computes together.
+//!
+//! A group has a block of words in `.bss`: its status, then its results. The status is 0 at
+//! the start of a row; the first column of the group that is read runs the function, which
+//! sets it to [`OK`] or [`UNREADABLE`].
+
+use std::mem::offset_of;
+
+use kernel_vm::abi::SweepStats;
+
+use super::cputime::{self, Half};
+use super::paths::Found;
+use super::sums::Sum;
+use super::{Columns, field, files, memory, sums};
+use crate::asm::{AluOp, Asm, Cond, JumpTooFar, Label, R0, R1, R2, R3, R6, Reg, Size};
+use crate::object::{Map, Subprogram};
+
+/// Offset of the sweep's time in a filter's statistics.
+pub(super) const STATS_STARTED: u32 = offset_of!(SweepStats, started_ns) as u32;
+
+/// The results are there.
+const OK: i32 = 1;
+/// They could not be read.
+const UNREADABLE: i32 = 2;
+
+/// A group of columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Group {
+    /// Counters over all threads of a process.
+    Sums,
+    /// Resident pages.
+    Memory,
+    /// Open descriptors.
+    Files,
+}
+
+impl Group {
+    pub(super) const ALL: [Self; 3] = [Self::Sums, Self::Memory, Self::Files];
+
+    /// The name of its function, before that of the filter.
+    const fn function(self) -> &'static str {
+        match self {
+            Self::Sums => "sums",
+            Self::Memory => "memory",
+            Self::Files => "files",
+        }
+    }
+
+    /// Words in `.bss`: the status and the results.
+    const fn words(self) -> u32 {
+        1 + match self {
+            Self::Sums => Sum::COUNT,
+            Self::Memory => memory::WORDS,
+            Self::Files => files::WORDS,
+        }
+    }
+
+    pub(super) fn maps(self, filter: &str) -> Vec<Map> {
+        match self {
+            Self::Memory => vec![memory::map(filter)],
+            Self::Sums | Self::Files => Vec::new(),
+        }
+    }
+
+    pub(super) fn subprograms(self, columns: &Columns) -> Result<Vec<Subprogram>, JumpTooFar> {
+        match self {
+            Self::Sums => Ok(vec![sums::subprogram(columns)?]),
+            Self::Memory => memory::subprograms(columns),
+            Self::Files => files::subprograms(columns),
+        }
+    }
+
+    pub(super) fn sweep_start(self, columns: &Columns, asm: &mut Asm) {
+        match self {
+            Self::Memory => memory::sweep_start(columns, asm),
+            Self::Sums | Self::Files => (),
+        }
+    }
+}
+
+/// Where the groups' words are.
+pub(super) struct Layout<'a> {
+    columns: &'a Columns,
+}
+
+impl<'a> Layout<'a> {
+    pub(super) const fn new(columns: &'a Columns) -> Self {
+        Self { columns }
+    }
+
+    /// Offset in `.bss` of the pid whose groups are remembered.
+    pub(super) const fn process(&self) -> u32 {
+        self.columns.place.scratch
+    }
+
+    /// Offset in `.bss` of a group's status.
+    pub(super) fn group(&self, group: Group) -> u32 {
+        let before = self.columns.groups.iter().take_while(|&&other| other != group);
+        self.process() + 8 + before.map(|group| group.words() * 8).sum::<u32>()
+    }
+
+    /// Bytes of all groups.
+    pub(super) fn bytes(&self) -> u32 {
+        if self.columns.groups.is_empty() {
+            return 0;
+        }
+        8 + self.columns.groups.iter().map(|group| group.words() * 8).sum::<u32>()
+    }
+}
+
+/// Offset of a result from the group's status.
+pub(super) const fn result(index: u32) -> i16 {
+    8 + index as i16 * 8
+}
+
+/// Code at the start of a row: the groups are not there. Loses `r0` and `r1`.
+pub(super) fn forget(columns: &Columns, asm: &mut Asm) {
+    if columns.groups.is_empty() {
+        return;
+    }
+    let layout = columns.layout();
+    let known = asm.label();
+    if columns.remembers_process() {
+        field::load(asm, R1, R6, ("task_struct", &["tgid"]));
+        asm.load_data(R0, ".bss", layout.process());
+        asm.load(Size::Dw, R0, R0, 0);
+        asm.jump_if(Cond::Eq, R0, R1, known);
+        asm.load_data(R0, ".bss", layout.process());
+        asm.store(Size::Dw, R0, 0, R1);
+    }
+    for &group in &columns.groups {
+        asm.load_data(R0, ".bss", layout.group(group));
+        asm.store_imm(Size::Dw, R0, 0, 0);
+    }
+    asm.bind(known);
+}
+
+/// Code that leaves a column of a group in `dst`, or goes to `unreadable`.
+pub(super) fn load(found: Found, columns: &Columns, asm: &mut Asm, dst: Reg, unreadable: Label) {
+    let Some(group) = found.group() else { return };
+    ensure(group, columns, asm, unreadable);
+    match found {
+        Found::Process(sums) => process_counters(columns, asm, dst, sums),
+        Found::ProcessTime(half) => process_time(columns, asm, dst, half),
+        Found::Resident(counters) => memory::resident(columns, asm, dst, counters),
+        Found::PeakResident => memory::peak(columns, asm, dst),
+        Found::Files => files::count(columns, asm, dst),
+        Found::Path(..)
+        | Found::AddressSpace(..)
+        | Found::Special(_)
+        | Found::Thread(_)
+        | Found::ThreadTime(_) => (),
+    }
+}
+
+/// Runs the group's function unless it ran for this row.
+fn ensure(group: Group, columns: &Columns, asm: &mut Asm, unreadable: Label) {
+    let known = asm.label();
+    asm.load_data(R0, ".bss", columns.layout().group(group));
+    asm.load(Size::Dw, R0, R0, 0);
+    asm.jump_if_imm(Cond::Eq, R0, OK, known);
+    asm.jump_if_imm(Cond::Eq, R0, UNREADABLE, unreadable);
+    asm.mov(R1, R6);
+    asm.call_subprog(&columns.symbol(group.function()));
+    asm.jump_if_imm(Cond::Ne, R0, 0, unreadable);
+    asm.bind(known);
+}
+
+/// The end of a group's function, with its block's address in `base`: success here, and at
+/// `failed` the row's columns are unreadable.
+pub(super) fn finish(asm: &mut Asm, base: Reg, failed: Label) {
+    asm.store_imm(Size::Dw, base, 0, OK);
+    asm.load_imm(R0, 0);
+    asm.exit();
+    asm.bind(failed);
+    asm.store_imm(Size::Dw, base, 0, UNREADABLE);
+    asm.load_imm(R0, 1);
+    asm.exit();
+}
+
+fn process_counters(columns: &Columns, asm: &mut Asm, dst: Reg, sums: &[Sum]) {
+    asm.load_data(R1, ".bss", columns.layout().group(Group::Sums));
+    asm.load_imm(R0, 0);
+    for sum in sums {
+        asm.load(Size::Dw, R2, R1, result(sum.index()));
+        asm.alu(AluOp::Add, R0, R2);
+    }
+    asm.mov(dst, R0);
+}
+
+fn process_time(columns: &Columns, asm: &mut Asm, dst: Reg, half: Half) {
+    asm.load_data(R0, ".bss", columns.layout().group(Group::Sums));
+    for (register, sum) in [(R1, Sum::User), (R2, Sum::System), (R3, Sum::Exec)] {
+        asm.load(Size::Dw, register, R0, result(sum.index()));
+    }
+    cputime::split(asm, dst, half);
+}

@@ -1,0 +1,204 @@
+//! Counters of a process: those of its dead threads, which the kernel keeps in `signal`,
+//! and of the living, added up in one pass over the threads for all columns that need it.
+//!
+//! A thread that exits meanwhile moves its counters from one place to the other; the
+//! sequence number around that move tells, and the pass is made again.
+
+use super::field::{self, Hop};
+use super::group::Group;
+use super::helper::stack_address;
+use super::paths::Found;
+use super::{Columns, group};
+use crate::asm::{AluOp, Asm, Cond, FP, JumpTooFar, R0, R1, R2, R3, R6, R7, R8, R9, Reg, Size};
+use crate::object::Subprogram;
+
+/// A counter that threads have and that `signal` keeps for the dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Sum {
+    Exec,
+    User,
+    System,
+    MinorFaults,
+    MajorFaults,
+    Voluntary,
+    Involuntary,
+    ReadBytes,
+    WriteBytes,
+    ReadChars,
+    WriteChars,
+}
+
+/// Which sums a filter needs, in their fixed order.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Needed(Vec<Sum>);
+
+/// Times that the pass is made before the row counts as unreadable.
+const ATTEMPTS: i32 = 4;
+/// `BPF_TASK_ITER_PROC_THREADS`
+const PROC_THREADS: i64 = 2;
+
+// The stack: the iterator, the task that it is of, the sums.
+const ITERATOR: i16 = -24;
+const HELD_TASK: i16 = -32;
+const FIRST_SUM: i16 = -40;
+
+const SEQUENCE: Hop = ("signal_struct", &["stats_lock", "seqcount", "seqcount", "sequence"]);
+
+impl Sum {
+    const ALL: [Self; 11] = [
+        Self::Exec,
+        Self::User,
+        Self::System,
+        Self::MinorFaults,
+        Self::MajorFaults,
+        Self::Voluntary,
+        Self::Involuntary,
+        Self::ReadBytes,
+        Self::WriteBytes,
+        Self::ReadChars,
+        Self::WriteChars,
+    ];
+
+    /// How many there are.
+    pub(super) const COUNT: u32 = Self::ALL.len() as u32;
+
+    /// Where a thread has it.
+    pub(super) const fn of_task(self) -> Hop {
+        let path: &'static [&'static str] = match self {
+            Self::Exec => &["se", "sum_exec_runtime"],
+            Self::User => &["utime"],
+            Self::System => &["stime"],
+            Self::MinorFaults => &["min_flt"],
+            Self::MajorFaults => &["maj_flt"],
+            Self::Voluntary => &["nvcsw"],
+            Self::Involuntary => &["nivcsw"],
+            Self::ReadBytes => &["ioac", "read_bytes"],
+            Self::WriteBytes => &["ioac", "write_bytes"],
+            Self::ReadChars => &["ioac", "rchar"],
+            Self::WriteChars => &["ioac", "wchar"],
+        };
+        ("task_struct", path)
+    }
+
+    /// Where a process keeps what its dead threads had.
+    const fn of_dead(self) -> Hop {
+        match self {
+            Self::Exec => ("signal_struct", &["sum_sched_runtime"]),
+            Self::User
+            | Self::System
+            | Self::MinorFaults
+            | Self::MajorFaults
+            | Self::Voluntary
+            | Self::Involuntary
+            | Self::ReadBytes
+            | Self::WriteBytes
+            | Self::ReadChars
+            | Self::WriteChars => ("signal_struct", self.of_task().1),
+        }
+    }
+
+    /// Index of its word among the group's results.
+    pub(super) const fn index(self) -> u32 {
+        self as u32
+    }
+}
+
+impl Needed {
+    /// The sums that these columns are made of.
+    pub(super) fn of(found: &[Found]) -> Self {
+        let mut all: Vec<Sum> = Vec::new();
+        for &found in found {
+            if let Found::Process(sums) = found {
+                all.extend(sums);
+            } else if let Found::ProcessTime(_) = found {
+                all.extend([Sum::Exec, Sum::User, Sum::System]);
+            }
+        }
+        Self(Sum::ALL.into_iter().filter(|sum| all.contains(sum)).collect())
+    }
+}
+
+/// `u64 sums(task)`: 0 when the sums stand in `.bss`.
+pub(super) fn subprogram(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
+    let needed = &columns.sums.0;
+    let layout = columns.layout();
+    let mut asm = Asm::new();
+    let (again, next, end, torn) = (asm.label(), asm.label(), asm.label(), asm.label());
+    let (many, added) = (asm.label(), asm.label());
+    let (gone, failed, finish) = (asm.label(), asm.label(), asm.label());
+    asm.mov(R6, R1);
+    field::load(&mut asm, R7, R6, ("task_struct", &["signal"]));
+    asm.load_imm(R9, ATTEMPTS.into());
+
+    asm.bind(again);
+    field::load(&mut asm, R8, R7, SEQUENCE);
+    for (index, sum) in needed.iter().enumerate() {
+        field::load(&mut asm, R1, R7, sum.of_dead());
+        asm.store(Size::Dw, FP, slot(index), R1);
+    }
+    // Most processes have one thread, which is the one at hand.
+    field::load(&mut asm, R1, R7, ("signal_struct", &["nr_threads"]));
+    asm.jump_if_imm(Cond::Ne, R1, 1, many);
+    add_thread(&mut asm, needed, R6);
+    asm.jump(added);
+
+    // The iterator wants a task that is held, not only one that RCU keeps.
+    asm.bind(many);
+    asm.mov(R1, R6);
+    asm.call_kfunc("bpf_task_acquire");
+    asm.jump_if_imm(Cond::Eq, R0, 0, gone);
+    asm.store(Size::Dw, FP, HELD_TASK, R0);
+    stack_address(&mut asm, R1, ITERATOR);
+    asm.mov(R2, R0);
+    asm.load_imm(R3, PROC_THREADS);
+    asm.call_kfunc("bpf_iter_task_new");
+    asm.bind(next);
+    stack_address(&mut asm, R1, ITERATOR);
+    asm.call_kfunc("bpf_iter_task_next");
+    asm.jump_if_imm(Cond::Eq, R0, 0, end);
+    add_thread(&mut asm, needed, R0);
+    asm.jump(next);
+    asm.bind(end);
+    stack_address(&mut asm, R1, ITERATOR);
+    asm.call_kfunc("bpf_iter_task_destroy");
+    asm.load(Size::Dw, R1, FP, HELD_TASK);
+    asm.call_kfunc("bpf_task_release");
+    asm.bind(added);
+
+    // An odd number, or another one than before: a thread was just exiting.
+    field::load(&mut asm, R1, R7, SEQUENCE);
+    asm.jump_if(Cond::Ne, R1, R8, torn);
+    asm.jump_if_imm(Cond::Set, R1, 1, torn);
+    asm.load_data(R1, ".bss", layout.group(Group::Sums));
+    for (index, sum) in needed.iter().enumerate() {
+        asm.load(Size::Dw, R2, FP, slot(index));
+        asm.store(Size::Dw, R1, group::result(sum.index()), R2);
+    }
+    asm.mov(R7, R1);
+    asm.jump(finish);
+    asm.bind(torn);
+    asm.alu_imm(AluOp::Sub, R9, 1);
+    asm.jump_if_imm(Cond::Ne, R9, 0, again);
+    asm.bind(gone);
+    asm.load_data(R7, ".bss", layout.group(Group::Sums));
+    asm.jump(failed);
+    asm.bind(finish);
+    group::finish(&mut asm, R7, failed);
+    Ok(Subprogram { name: columns.symbol("sums"), code: asm.finish()? })
+}
+
+/// Where a sum is kept during the pass.
+fn slot(index: usize) -> i16 {
+    FIRST_SUM - 8 * index as i16
+}
+
+/// Adds the counters of the thread in `task`. Loses `r1` and `r2`.
+fn add_thread(asm: &mut Asm, needed: &[Sum], task: Reg) {
+    for (index, sum) in needed.iter().enumerate() {
+        field::load(asm, R1, task, sum.of_task());
+        asm.load(Size::Dw, R2, FP, slot(index));
+        asm.alu(AluOp::Add, R2, R1);
+        asm.store(Size::Dw, FP, slot(index), R2);
+    }
+}
