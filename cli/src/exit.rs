@@ -28,16 +28,18 @@ impl From<Exit> for std::process::ExitCode {
 pub(crate) struct Failure {
     /// The status to end with.
     pub(crate) exit: Exit,
-    /// What went wrong; empty when it has been shown already.
+    /// What went wrong; empty when there is nothing to say.
     pub(crate) message: String,
     /// What to do about it.
     pub(crate) help: Vec<String>,
+    /// A longer text that says it all, as it is; shown in the place of the message.
+    pub(crate) details: String,
 }
 
 impl Failure {
     /// A failure with a message and no advice.
     pub(crate) fn new(exit: Exit, message: impl Display) -> Self {
-        Self { exit, message: message.to_string(), help: Vec::new() }
+        Self { exit, message: message.to_string(), help: Vec::new(), details: String::new() }
     }
 
     /// The same with one more line of advice.
@@ -46,9 +48,20 @@ impl Failure {
         self
     }
 
-    /// A failure that has been shown already.
-    pub(crate) const fn shown(exit: Exit) -> Self {
-        Self { exit, message: String::new(), help: Vec::new() }
+    /// The message and advice in one line.
+    pub(crate) fn summary(&self) -> String {
+        let mut line = self.message.lines().next().unwrap_or_default().to_owned();
+        for help in &self.help {
+            line.push_str("; ");
+            line.push_str(help);
+        }
+        line
+    }
+
+    /// The same with a text that is shown in the place of the message.
+    pub(crate) fn details(mut self, text: String) -> Self {
+        self.details = text;
+        self
     }
 }
 
@@ -56,7 +69,7 @@ impl Failure {
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         if error.kind() == std::io::ErrorKind::BrokenPipe {
-            Self::shown(Exit::Success)
+            Self::new(Exit::Success, "")
         } else {
             Self::new(Exit::CannotRun, format_args!("cannot write the output: {error}"))
         }

@@ -7,6 +7,7 @@
 
 pub(crate) mod csv;
 pub(crate) mod escape;
+pub(crate) mod header;
 pub(crate) mod human;
 pub(crate) mod json;
 pub(crate) mod records;

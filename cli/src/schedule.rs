@@ -17,6 +17,8 @@ pub(crate) enum Schedule {
     Answer {
         /// Sweeps that only gather history.
         warm_up_sweeps: u64,
+        /// The time from one sweep to the next.
+        interval: Duration,
         /// How long a condition must have held after these.
         hold: Duration,
         /// Sweeps made.
@@ -46,8 +48,14 @@ pub(crate) struct Next {
 
 impl Schedule {
     /// Until the filter can answer.
-    pub(crate) const fn answer(needs_two_sweeps: bool, hold: Duration) -> Self {
-        Self::Answer { warm_up_sweeps: needs_two_sweeps as u64, hold, sweeps: 0, answer_at: None }
+    pub(crate) const fn answer(needs_two_sweeps: bool, hold: Duration, interval: Duration) -> Self {
+        Self::Answer {
+            warm_up_sweeps: needs_two_sweeps as u64,
+            interval,
+            hold,
+            sweeps: 0,
+            answer_at: None,
+        }
     }
 
     /// Every `interval`, `count` times.
@@ -58,31 +66,32 @@ impl Schedule {
     /// How long the first answer takes at least.
     pub(crate) fn first_answer_after(&self) -> Duration {
         match self {
-            Self::Answer { warm_up_sweeps, hold, .. } => {
-                hold.saturating_add(if *warm_up_sweeps > 0 {
-                    DEFAULT_INTERVAL
-                } else {
-                    Duration::ZERO
-                })
+            Self::Answer { warm_up_sweeps, interval, hold, .. } => {
+                hold.saturating_add(if *warm_up_sweeps > 0 { *interval } else { Duration::ZERO })
             }
             Self::Stream { .. } => Duration::ZERO,
         }
     }
 
+    /// Whether it goes on after an answer.
+    pub(crate) const fn is_stream(&self) -> bool {
+        matches!(self, Self::Stream { .. })
+    }
+
     /// Notes a sweep that ran from `began` to `ended`.
     pub(crate) fn swept(&mut self, began: Instant, ended: Instant) -> Next {
         match self {
-            Self::Answer { warm_up_sweeps, hold, sweeps, answer_at } => {
+            Self::Answer { warm_up_sweeps, interval, hold, sweeps, answer_at } => {
                 *sweeps += 1;
                 if *sweeps <= *warm_up_sweeps {
-                    return Next { is_answer: false, again_at: Some(ended + DEFAULT_INTERVAL) };
+                    return Next { is_answer: false, again_at: Some(ended + *interval) };
                 }
                 // Counted from the end of the sweep, so that the last one begins late enough.
                 let answer_at = *answer_at.get_or_insert(ended + *hold);
                 if hold.is_zero() || began >= answer_at {
                     return Next { is_answer: true, again_at: None };
                 }
-                let again_at = (ended + DEFAULT_INTERVAL).min(answer_at);
+                let again_at = (ended + *interval).min(answer_at);
                 Next { is_answer: false, again_at: Some(again_at) }
             }
             Self::Stream { interval, left, due } => {
@@ -106,6 +115,10 @@ impl Schedule {
 mod tests {
     use super::*;
 
+    const fn answer(needs_two_sweeps: bool, hold_ms: u64) -> Schedule {
+        Schedule::answer(needs_two_sweeps, Duration::from_millis(hold_ms), DEFAULT_INTERVAL)
+    }
+
     /// Runs a schedule on a clock that jumps to what is due: (milliseconds, is an answer).
     fn timeline(mut schedule: Schedule, most: usize) -> Vec<(u128, bool)> {
         let start = Instant::now();
@@ -124,21 +137,21 @@ mod tests {
 
     #[test]
     fn a_filter_without_history_answers_at_once() {
-        assert_eq!(timeline(Schedule::answer(false, Duration::ZERO), 9), [(0, true)]);
+        assert_eq!(timeline(answer(false, 0), 9), [(0, true)]);
     }
 
     #[test]
     fn a_rate_needs_two_sweeps() {
-        let seen = timeline(Schedule::answer(true, Duration::ZERO), 9);
+        let seen = timeline(answer(true, 0), 9);
         assert_eq!(seen, [(0, false), (1000, true)]);
     }
 
     #[test]
     fn a_hold_is_swept_until_it_has_passed() {
-        let seen = timeline(Schedule::answer(true, Duration::from_millis(2500)), 9);
+        let seen = timeline(answer(true, 2500), 9);
         let expected = [(0, false), (1000, false), (2000, false), (3000, false), (3500, true)];
         assert_eq!(seen, expected);
-        let short = timeline(Schedule::answer(false, Duration::from_millis(10)), 9);
+        let short = timeline(answer(false, 10), 9);
         assert_eq!(short, [(0, false), (10, true)]);
     }
 

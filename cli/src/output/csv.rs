@@ -1,7 +1,8 @@
 //! Comma-separated values (RFC 4180): numbers as in JSON, an unknown value is empty.
 
+use super::escape::visible;
 use super::json::scalar_text;
-use super::value::Value;
+use kfilter_loader::record::Value;
 
 /// Appends one line of `cells` to `out`.
 pub(crate) fn push_line<'a>(out: &mut String, cells: impl IntoIterator<Item = &'a str>) {
@@ -15,8 +16,13 @@ pub(crate) fn push_line<'a>(out: &mut String, cells: impl IntoIterator<Item = &'
 }
 
 /// A value as a cell, not yet quoted.
-pub(crate) fn cell(value: Option<Value<'_>>) -> String {
-    value.map_or_else(String::new, scalar_text)
+pub(crate) fn cell(value: Option<&Value>) -> String {
+    match value {
+        None => String::new(),
+        // Whoever reads it may show it on a terminal, and a line is a record.
+        Some(Value::Text(bytes)) => visible(bytes),
+        Some(scalar) => scalar_text(scalar),
+    }
 }
 
 fn push_cell(out: &mut String, cell: &str) {

@@ -3,29 +3,28 @@
 //! **Invariant**: integer arithmetic only, so that a number reads the same on every machine.
 
 use super::escape::visible;
-use super::value::{Value, device_numbers, enum_name};
+use super::value::device_numbers;
 use kernel_vm::abi::FIXED_ONE;
 use kernel_vm::schema::{Type, Unit};
+use kfilter_loader::record::Value;
 
 /// What stands for a value that is not known.
 pub(crate) const UNKNOWN: &str = "-";
 
 /// A value as a table shows it.
-pub(crate) fn value(value: Option<Value<'_>>) -> String {
+pub(crate) fn value(value: Option<&Value>) -> String {
     let Some(value) = value else { return UNKNOWN.to_owned() };
     match value {
-        Value::Int(number, unit) => int(number, unit),
-        Value::PerSecond(millionths, unit) => per_second(millionths, unit),
+        Value::Int(number, unit) => int(*number, *unit),
+        Value::PerSecond(millionths, unit) => per_second(*millionths, *unit),
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),
         Value::Text(bytes) => visible(bytes),
-        Value::Enum(index, kind) => {
-            enum_name(index, kind).map_or_else(|| index.to_string(), str::to_owned)
-        }
+        Value::Enum(index, _) => value.enum_name().map_or_else(|| index.to_string(), str::to_owned),
         Value::Thread(0) => UNKNOWN.to_owned(),
         Value::Thread(tid) => tid.to_string(),
         Value::Object { device, inode } => {
-            let (major, minor) = device_numbers(device);
+            let (major, minor) = device_numbers(*device);
             format!("{major}:{minor}/{inode}")
         }
     }
@@ -48,7 +47,7 @@ fn int(number: i64, unit: Unit) -> String {
         Unit::Instant => format!("+{}", duration(number)),
         Unit::Address => format!("{number:#x}"),
         Unit::Device => {
-            let (major, minor) = device_numbers(number);
+            let (major, minor) = device_numbers(number.cast_unsigned());
             format!("{major}:{minor}")
         }
         Unit::Bits => format!("0{number:o}"),
@@ -98,18 +97,23 @@ pub(crate) fn duration(ns: i64) -> String {
     let sign = if ns < 0 { "-" } else { "" };
     let ns = ns.saturating_abs();
     // A limit is a little below its unit where rounding to tenths would reach the next.
-    let text = match ns {
-        0 => "0s".to_owned(),
-        ..US => format!("{ns}ns"),
-        ..999_950 => format!("{}us", tenths(ns, US)),
-        ..999_950_000 => format!("{}ms", tenths(ns, MS)),
-        ..59_950_000_000 => format!("{}s", tenths(ns, S)),
-        ..HOUR => {
-            let seconds = ((ns + S / 2) / S).min(3_599);
-            format!("{}m{:02}s", seconds / 60, seconds % 60)
-        }
-        ..DAY => format!("{}h{:02}m", ns / HOUR, ns % HOUR / MINUTE),
-        _ => format!("{}d{:02}h", ns / DAY, ns % DAY / HOUR),
+    let text = if ns == 0 {
+        "0s".to_owned()
+    } else if ns < US {
+        format!("{ns}ns")
+    } else if ns < 999_950 {
+        format!("{}us", tenths(ns, US))
+    } else if ns < 999_950_000 {
+        format!("{}ms", tenths(ns, MS))
+    } else if ns < 59_950_000_000 {
+        format!("{}s", tenths(ns, S))
+    } else if ns < HOUR {
+        let seconds = ((ns + S / 2) / S).min(3_599);
+        format!("{}m{:02}s", seconds / 60, seconds % 60)
+    } else if ns < DAY {
+        format!("{}h{:02}m", ns / HOUR, ns % HOUR / MINUTE)
+    } else {
+        format!("{}d{:02}h", ns / DAY, ns % DAY / HOUR)
     };
     format!("{sign}{text}")
 }
@@ -197,7 +201,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_value_has_a_short_form() {
-        let cases: [(Value<'_>, &str); 18] = [
+        let cases: [(Value, &str); 18] = [
             (Value::Int(7, Unit::Count), "7"),
             (Value::Int(4242, Unit::Id), "4242"),
             (Value::Int(60_000_000_000, Unit::Instant), "+1m00s"),
@@ -218,7 +222,7 @@ mod tests {
             (Value::Object { device: (8 << 20) | 1, inode: 5 }, "8:1/5"),
         ];
         for (given, text) in cases {
-            assert_eq!(value(Some(given)), text, "{given:?}");
+            assert_eq!(value(Some(&given)), text, "{given:?}");
         }
         assert_eq!(value(None), "-");
     }

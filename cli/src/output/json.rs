@@ -4,17 +4,17 @@
 //! kept in millionths, become exact decimal fractions. A value that is not known is null.
 
 use super::escape::utf8;
-use super::value::{Value, enum_name};
 use kernel_vm::abi::FIXED_ONE;
 use kernel_vm::schema::Unit;
+use kfilter_loader::record::Value;
 use std::fmt::Write as _;
 
 /// Appends `value` to `out`.
-pub(crate) fn push_value(out: &mut String, value: Option<Value<'_>>) {
+pub(crate) fn push_value(out: &mut String, value: Option<&Value>) {
     match value {
         None => out.push_str("null"),
         Some(Value::Text(bytes)) => push_string(out, &utf8(bytes)),
-        Some(Value::Enum(index, kind)) => match enum_name(index, kind) {
+        Some(value @ Value::Enum(index, _)) => match value.enum_name() {
             Some(name) => push_string(out, name),
             None => push_display(out, index),
         },
@@ -30,9 +30,9 @@ pub(crate) fn push_value(out: &mut String, value: Option<Value<'_>>) {
 }
 
 /// A number, truth value, name or text without quotes, in base units: what CSV shows too.
-pub(crate) fn scalar_text(value: Value<'_>) -> String {
+pub(crate) fn scalar_text(value: &Value) -> String {
     match value {
-        Value::Int(millionths, Unit::Ratio) | Value::PerSecond(millionths, _) => fixed(millionths),
+        Value::Int(millionths, Unit::Ratio) | Value::PerSecond(millionths, _) => fixed(*millionths),
         // An address above the middle of the address space is no negative number.
         Value::Int(address, Unit::Address) => address.cast_unsigned().to_string(),
         Value::Int(
@@ -48,9 +48,7 @@ pub(crate) fn scalar_text(value: Value<'_>) -> String {
         | Value::Thread(number) => number.to_string(),
         Value::Bool(truth) => truth.to_string(),
         Value::Text(bytes) => utf8(bytes),
-        Value::Enum(index, kind) => {
-            enum_name(index, kind).map_or_else(|| index.to_string(), str::to_owned)
-        }
+        Value::Enum(index, _) => value.enum_name().map_or_else(|| index.to_string(), str::to_owned),
         Value::Object { device, inode } => format!("{device}:{inode}"),
     }
 }
@@ -116,7 +114,7 @@ mod tests {
             [&b"plain"[..], b"q\"u\\o\x1b\n\0te", b"\xff\xfe", "\u{2028}ž\u{85}".as_bytes()]
         {
             let mut out = String::new();
-            push_value(&mut out, Some(Value::Text(bytes)));
+            push_value(&mut out, Some(&Value::Text(bytes.to_vec())));
             let parsed: serde_json::Value = serde_json::from_str(&out).unwrap();
             assert_eq!(parsed, serde_json::Value::String(utf8(bytes)));
         }
@@ -124,6 +122,6 @@ mod tests {
 
     #[test]
     fn addresses_are_unsigned() {
-        assert_eq!(scalar_text(Value::Int(-1, Unit::Address)), u64::MAX.to_string());
+        assert_eq!(scalar_text(&Value::Int(-1, Unit::Address)), u64::MAX.to_string());
     }
 }

@@ -1,0 +1,113 @@
+//! Verdicts for monitoring: what matched becomes a status and a line of text.
+//!
+//! The contract is that of the monitoring plugins: exit status 0 to 3, one line with
+//! performance data after a bar, then long text. Other consumers read the same verdict.
+//!
+//! **Invariant**: only a completed sweep that could judge its rows makes the status OK.
+
+pub(crate) mod line;
+pub(crate) mod notify;
+
+use kernel_vm::abi::SweepStats;
+use kernel_vm::object::Severity;
+
+/// The exit status of a monitoring plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// Nothing matched.
+    Ok = 0,
+    /// Somebody should look at it.
+    Warning = 1,
+    /// Somebody should act.
+    Critical = 2,
+    /// The question could not be answered.
+    Unknown = 3,
+}
+
+impl Status {
+    /// Its name in a plugin's first line.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "OK",
+            Self::Warning => "WARNING",
+            Self::Critical => "CRITICAL",
+            Self::Unknown => "UNKNOWN",
+        }
+    }
+
+    /// How bad it is next to others: a problem that was found outranks a question without
+    /// an answer, which outranks a warning.
+    const fn rank(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Warning => 1,
+            Self::Unknown => 2,
+            Self::Critical => 3,
+        }
+    }
+
+    /// The worse of two.
+    pub(crate) const fn worse(self, other: Self) -> Self {
+        if other.rank() > self.rank() { other } else { self }
+    }
+}
+
+/// The status of one filter after one sweep that is an answer.
+///
+/// `matched` counts the records that came over. A filter that says no severity has
+/// `default`.
+pub(crate) fn judge(
+    severity: Option<Severity>,
+    default: Severity,
+    matched: usize,
+    stats: &SweepStats,
+) -> Status {
+    if matched > 0 || stats.dropped > 0 {
+        return match severity.unwrap_or(default) {
+            Severity::Warning => Status::Warning,
+            Severity::Critical => Status::Critical,
+        };
+    }
+    // Not one row could be judged: that is no all-clear. A table may be empty.
+    let judged = stats.visited.saturating_sub(stats.unreadable).saturating_sub(stats.warming);
+    if stats.visited > 0 && judged == 0 { Status::Unknown } else { Status::Ok }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stats(visited: u64, unreadable: u64, warming: u64, dropped: u64) -> SweepStats {
+        SweepStats { visited, unreadable, warming, dropped, ..SweepStats::default() }
+    }
+
+    #[test]
+    fn a_match_has_the_filters_severity() {
+        let judge = |severity, default| judge(severity, default, 1, &stats(10, 0, 0, 0));
+        assert_eq!(judge(None, Severity::Critical), Status::Critical);
+        assert_eq!(judge(None, Severity::Warning), Status::Warning);
+        assert_eq!(judge(Some(Severity::Warning), Severity::Critical), Status::Warning);
+    }
+
+    #[test]
+    fn a_record_that_was_dropped_is_a_match() {
+        let status = judge(None, Severity::Critical, 0, &stats(10, 0, 0, 3));
+        assert_eq!(status, Status::Critical);
+    }
+
+    #[test]
+    fn what_could_not_be_judged_is_never_ok() {
+        let judge = |stats| judge(None, Severity::Critical, 0, &stats);
+        assert_eq!(judge(stats(10, 10, 0, 0)), Status::Unknown);
+        assert_eq!(judge(stats(10, 4, 6, 0)), Status::Unknown);
+        assert_eq!(judge(stats(10, 4, 5, 0)), Status::Ok);
+        assert_eq!(judge(stats(0, 0, 0, 0)), Status::Ok);
+    }
+
+    #[test]
+    fn a_found_problem_outranks_a_missing_answer() {
+        assert_eq!(Status::Unknown.worse(Status::Critical), Status::Critical);
+        assert_eq!(Status::Unknown.worse(Status::Warning), Status::Unknown);
+        assert_eq!(Status::Ok.worse(Status::Warning), Status::Warning);
+    }
+}
