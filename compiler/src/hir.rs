@@ -44,6 +44,8 @@ pub struct Filter {
     pub top: Option<Top>,
     /// `severity warning` or `severity critical`.
     pub severity: Option<kernel_vm::object::Severity>,
+    /// `limit { … }`.
+    pub limit: Option<Limit>,
 }
 
 /// A number that names an expression of its filter.
@@ -99,6 +101,15 @@ pub struct Top {
     pub n: u32,
     /// The key, an integer; the largest come first.
     pub by: ExprId,
+}
+
+/// `limit { … }`: what is done to those who match.
+#[derive(Clone, Debug)]
+pub struct Limit {
+    /// The rungs, in the order of time.
+    pub rungs: Vec<kernel_vm::object::RungMeta>,
+    /// Who meets this is released.
+    pub leave: Option<ExprId>,
 }
 
 /// An expression, its type and where it stands.

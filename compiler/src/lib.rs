@@ -4,8 +4,14 @@
 //! make code, `object` writes ELF. Every stage is a pure function.
 
 pub mod asm;
+mod check;
 pub mod code;
 pub mod diagnostic;
 pub mod hir;
 pub mod object;
+mod suggest;
+mod syntax;
 pub mod target;
+
+pub use check::{Analysis, parse_and_check};
+pub use syntax::SOURCE_BYTES_MAX;

@@ -53,6 +53,10 @@ pub struct FilterMeta {
     /// `severity warning` or `severity critical`: how bad a match is for a probe.
     #[serde(default)]
     pub severity: Option<Severity>,
+    /// `limit`: what is done to those who match; needs `pid` and `start_time` among the
+    /// record's fields.
+    #[serde(default)]
+    pub limit: Option<LimitMeta>,
     /// `top N by`: the consumer keeps the `n` records with the largest value.
     pub top: Option<TopMeta>,
     /// Bytes of state kept for each row; 0 for none.
@@ -77,6 +81,48 @@ pub enum Severity {
     Warning,
     /// Somebody should act.
     Critical,
+}
+
+/// What is done to those who match, and when: a filter's `limit`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitMeta {
+    /// The rungs, in the order of time.
+    pub rungs: Vec<RungMeta>,
+    /// Name of the companion filter, in the same object, that matches those who behave
+    /// again; without one, whoever no longer matches does.
+    #[serde(default)]
+    pub leave: Option<String>,
+}
+
+/// One rung of a ladder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RungMeta {
+    /// How long after the first match it is due, in nanoseconds.
+    pub after_ns: i64,
+    /// What it does.
+    pub action: LimitAction,
+}
+
+/// What a rung does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitAction {
+    /// Writes the event, nothing more.
+    Notify,
+    /// Sets the nice value of all threads, -20 to 19.
+    Nice(i32),
+    /// Limits the CPU: millionths of one CPU.
+    CpuRatio(i64),
+    /// Reclaims above this many bytes.
+    MemoryBytes(i64),
+    /// Lowers the soft limit of open files.
+    Files(i64),
+    /// Stops it until it is released.
+    Freeze,
+    /// Asks it to end.
+    Term,
+    /// Ends it.
+    Kill,
 }
 
 /// The duration of a `for`.

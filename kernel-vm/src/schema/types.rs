@@ -36,12 +36,20 @@ pub enum EnumKind {
     ObjectKind,
     /// How a thread waits for a lock.
     WaitClass,
+    /// How bad a match is.
+    Severity,
 }
 
 impl EnumKind {
     /// Every enumeration.
-    pub const ALL: [Self; 5] =
-        [Self::State, Self::Policy, Self::FileKind, Self::ObjectKind, Self::WaitClass];
+    pub const ALL: [Self; 6] = [
+        Self::State,
+        Self::Policy,
+        Self::FileKind,
+        Self::ObjectKind,
+        Self::WaitClass,
+        Self::Severity,
+    ];
 
     /// Its name in documentation and metadata.
     #[must_use]
@@ -52,6 +60,7 @@ impl EnumKind {
             Self::FileKind => "file_kind",
             Self::ObjectKind => "object_kind",
             Self::WaitClass => "wait_class",
+            Self::Severity => "severity",
         }
     }
 
@@ -98,6 +107,7 @@ impl EnumKind {
                 &["none", "file", "tmpfs", "sysv", "memfd", "shared_anon", "hugetlb", "device"]
             }
             Self::WaitClass => &["none", "waiting", "cycle", "self", "abandoned"],
+            Self::Severity => &["ok", "warning", "critical"],
         }
     }
 }

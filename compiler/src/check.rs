@@ -1,0 +1,64 @@
+//! Syntax tree to checked filters: names, types, units and rules.
+//!
+//! [`scope`] resolves names, [`expr`] types expressions and makes every conversion of
+//! scales explicit, [`functions`] knows the calls, [`clauses`] the rules of clauses, and
+//! [`group`] those of whole-table results.
+//!
+//! **Invariant**: a filter is returned only if nothing was wrong with it; every mistake of
+//! the file is reported once.
+
+mod clauses;
+mod expr;
+mod functions;
+mod group;
+mod scope;
+#[cfg(test)]
+mod tests;
+mod units;
+
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::hir::Filter;
+use crate::syntax;
+
+/// The filters of a source text that are right, and what is to be said of the rest.
+#[derive(Clone, Debug, Default)]
+pub struct Analysis {
+    /// The filters without mistakes, in the order of the source.
+    pub filters: Vec<Filter>,
+    /// Errors and warnings, in the order of the source.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Analysis {
+    /// Whether there is an error: nothing is to be compiled then.
+    #[must_use]
+    pub fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+    }
+}
+
+/// Reads and checks a source text. Never fails: what is wrong is in the diagnostics.
+#[must_use]
+pub fn parse_and_check(source: &str) -> Analysis {
+    let mut diagnostics = Vec::new();
+    let trees = syntax::parse(source, &mut diagnostics);
+    let mut filters: Vec<Filter> = Vec::new();
+    for tree in &trees {
+        if let Some(first) = trees.iter().find(|other| other.name.text == tree.name.text)
+            && first.name.span != tree.name.span
+        {
+            diagnostics.push(
+                Diagnostic::error(
+                    "K0014",
+                    format!("there are two filters called `{}`", tree.name.text),
+                    tree.name.span,
+                    "the second one",
+                )
+                .label(first.name.span, "the first one"),
+            );
+        }
+        filters.extend(clauses::check(tree, &mut diagnostics));
+    }
+    diagnostics.sort_by_key(|diagnostic| diagnostic.primary.span.start);
+    Analysis { filters, diagnostics }
+}

@@ -1,0 +1,439 @@
+//! Types of expressions; comparisons, texts, conditions.
+
+use super::scope::Scope;
+use super::units::{describe, is_amount};
+use crate::diagnostic::{Diagnostic, Span};
+use crate::hir::{BinaryOp, CompareOp, ExprId, ExprKind, TextOp};
+use crate::suggest::suggest;
+use crate::syntax::ast;
+use crate::syntax::ast::Operator;
+use kernel_vm::schema::{EnumKind, Type, Unit};
+
+impl Scope<'_> {
+    /// Checks an expression; `None` when it is wrong, which has been reported.
+    pub(super) fn expr(&mut self, tree: &ast::Expr) -> Option<ExprId> {
+        let span = tree.span;
+        match &tree.kind {
+            ast::ExprKind::Literal(literal) => {
+                Some(self.make(ExprKind::Const(literal.value), literal.ty, span))
+            }
+            ast::ExprKind::Text(text) => self.text_constant(text, span),
+            ast::ExprKind::Bool(value) => {
+                Some(self.make(ExprKind::Const(i64::from(*value)), Type::Bool, span))
+            }
+            ast::ExprKind::Name(name) => self.resolve(name, span),
+            ast::ExprKind::Negative(operand) => self.negative(operand, span),
+            ast::ExprKind::Not(operand) => {
+                let operand = self.condition(operand)?;
+                Some(self.make(ExprKind::Not(operand), Type::Bool, span))
+            }
+            ast::ExprKind::Binary(op, left, right) => self.binary(*op, left, right, span),
+            ast::ExprKind::In(value, list) => self.member(value, list, span),
+            ast::ExprKind::If(condition, yes, no) => self.choice(condition, yes, no, span),
+            ast::ExprKind::Call { function, distinct, args } => {
+                self.call(function, *distinct, args, span)
+            }
+            ast::ExprKind::Wrong => None,
+        }
+    }
+
+    fn text_constant(&mut self, text: &[u8], span: Span) -> Option<ExprId> {
+        let capacity = text.len().max(1).next_multiple_of(8);
+        match u16::try_from(capacity) {
+            Ok(capacity) if capacity <= 256 => {
+                let ty = Type::Text { capacity };
+                Some(self.make(ExprKind::ConstText(text.to_vec()), ty, span))
+            }
+            _ => {
+                self.report(
+                    Diagnostic::error("K0004", "the text is too long", span, "this text")
+                        .help("no column holds more than 63 bytes"),
+                );
+                None
+            }
+        }
+    }
+
+    fn negative(&mut self, operand: &ast::Expr, span: Span) -> Option<ExprId> {
+        let id = self.expr(operand)?;
+        let ty = self.ty(id);
+        if !is_amount(ty) || ty == Type::Int(Unit::Instant) {
+            self.report(Diagnostic::error(
+                "K0038",
+                format!("{} cannot be negated", describe(ty)),
+                operand.span,
+                describe(ty),
+            ));
+            return None;
+        }
+        Some(match self.constant(id) {
+            Some(value) => self.make(ExprKind::Const(value.saturating_neg()), ty, span),
+            None => self.make(ExprKind::Neg(id), ty, span),
+        })
+    }
+
+    /// An expression that must be true or false.
+    pub(super) fn condition(&mut self, tree: &ast::Expr) -> Option<ExprId> {
+        let id = self.expr(tree)?;
+        let ty = self.ty(id);
+        if ty == Type::Bool {
+            return Some(id);
+        }
+        let diagnostic = Diagnostic::error(
+            "K0018",
+            format!("expected a condition, found {}", describe(ty)),
+            tree.span,
+            describe(ty),
+        );
+        self.report(diagnostic.help("compare it with something: `… > …`"));
+        None
+    }
+
+    fn binary(
+        &mut self,
+        op: Operator,
+        left: &ast::Expr,
+        right: &ast::Expr,
+        span: Span,
+    ) -> Option<ExprId> {
+        match op {
+            Operator::And => self.joined(ExprKind::And, left, right, span),
+            Operator::Or => self.joined(ExprKind::Or, left, right, span),
+            Operator::Eq => self.compare(CompareOp::Eq, left, right, span),
+            Operator::Ne => self.compare(CompareOp::Ne, left, right, span),
+            Operator::Lt => self.compare(CompareOp::Lt, left, right, span),
+            Operator::Le => self.compare(CompareOp::Le, left, right, span),
+            Operator::Gt => self.compare(CompareOp::Gt, left, right, span),
+            Operator::Ge => self.compare(CompareOp::Ge, left, right, span),
+            Operator::StartsWith => self.text(TextOp::StartsWith, op, left, right, span),
+            Operator::EndsWith => self.text(TextOp::EndsWith, op, left, right, span),
+            Operator::Contains => self.text(TextOp::Contains, op, left, right, span),
+            Operator::Add => self.computed(BinaryOp::Add, op, left, right, span),
+            Operator::Sub => self.computed(BinaryOp::Sub, op, left, right, span),
+            Operator::Mul => self.computed(BinaryOp::Mul, op, left, right, span),
+            Operator::Div => self.computed(BinaryOp::Div, op, left, right, span),
+            Operator::Mod => self.computed(BinaryOp::Mod, op, left, right, span),
+        }
+    }
+
+    fn joined(
+        &mut self,
+        kind: fn(ExprId, ExprId) -> ExprKind,
+        left: &ast::Expr,
+        right: &ast::Expr,
+        span: Span,
+    ) -> Option<ExprId> {
+        let (left, right) = (self.condition(left), self.condition(right));
+        Some(self.make(kind(left?, right?), Type::Bool, span))
+    }
+
+    fn computed(
+        &mut self,
+        op: BinaryOp,
+        symbol: Operator,
+        left: &ast::Expr,
+        right: &ast::Expr,
+        span: Span,
+    ) -> Option<ExprId> {
+        let (l, r) = (self.expr(left), self.expr(right));
+        let (l, r) = (l?, r?);
+        if matches!(op, BinaryOp::Div | BinaryOp::Mod) && self.constant(r) == Some(0) {
+            let what = "division by zero";
+            self.report(
+                Diagnostic::error("K0044", what, right.span, "this is zero")
+                    .help("a divisor that turns out to be zero gives 0; a written one is a slip"),
+            );
+            return None;
+        }
+        if let Some(id) = self.arithmetic(op, l, r, span) {
+            return Some(id);
+        }
+        let (tl, tr) = (self.ty(l), self.ty(r));
+        let code = if is_amount(tl) && is_amount(tr) { "K0017" } else { "K0038" };
+        let message =
+            format!("`{}` does not go with {} and {}", symbol.symbol(), describe(tl), describe(tr));
+        let mut diagnostic = Diagnostic::error(code, message, span, "this operation")
+            .label(left.span, describe(tl))
+            .label(right.span, describe(tr));
+        diagnostic = diagnostic.help(match op {
+            BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mod | BinaryOp::Min | BinaryOp::Max => {
+                "both sides must have the same unit"
+            }
+            BinaryOp::Mul => "one side must be a count or a ratio, or a rate times a duration",
+            BinaryOp::Div => {
+                "divide by a count, a ratio, a duration, or by something of the same unit"
+            }
+        });
+        self.report(diagnostic);
+        None
+    }
+
+    /// Both operands; a bare word that names a value of the other side's enumeration is that.
+    fn operands(&mut self, left: &ast::Expr, right: &ast::Expr) -> Option<(ExprId, ExprId)> {
+        let is_word = |scope: &Self, tree: &ast::Expr| matches!(&tree.kind, ast::ExprKind::Name(name) if !scope.is_defined(name));
+        if is_word(self, right) && !is_word(self, left) {
+            let left = self.expr(left)?;
+            return Some((left, self.word_or_expr(right, left)?));
+        }
+        if is_word(self, left) && !is_word(self, right) {
+            let right = self.expr(right)?;
+            return Some((self.word_or_expr(left, right)?, right));
+        }
+        let (left, right) = (self.expr(left), self.expr(right));
+        Some((left?, right?))
+    }
+
+    fn word_or_expr(&mut self, tree: &ast::Expr, other: ExprId) -> Option<ExprId> {
+        if let (ast::ExprKind::Name(name), Type::Enum(kind)) = (&tree.kind, self.ty(other)) {
+            return self.enumerator(kind, name, tree.span);
+        }
+        self.expr(tree)
+    }
+
+    fn enumerator(&mut self, kind: EnumKind, name: &str, span: Span) -> Option<ExprId> {
+        let index = kind.values().iter().position(|value| *value == name);
+        if let Some(index) = index.and_then(|index| i64::try_from(index).ok()) {
+            return Some(self.make(ExprKind::Const(index), Type::Enum(kind), span));
+        }
+        let diagnostic = Diagnostic::error(
+            "K0019",
+            format!("`{name}` is not a {}", kind.name()),
+            span,
+            "unknown value",
+        );
+        let diagnostic = match suggest(name, kind.values().iter().copied()) {
+            Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+            None => {
+                diagnostic.help(format!("a {} is one of {}", kind.name(), kind.values().join(", ")))
+            }
+        };
+        self.report(diagnostic);
+        None
+    }
+
+    fn compare(
+        &mut self,
+        op: CompareOp,
+        left: &ast::Expr,
+        right: &ast::Expr,
+        span: Span,
+    ) -> Option<ExprId> {
+        let (l, r) = self.operands(left, right)?;
+        self.compared(op, (l, left.span), (r, right.span), span)
+    }
+
+    fn compared(
+        &mut self,
+        op: CompareOp,
+        (l, left): (ExprId, Span),
+        (r, right): (ExprId, Span),
+        span: Span,
+    ) -> Option<ExprId> {
+        let (tl, tr) = (self.ty(l), self.ty(r));
+        let Some((l, r, ty)) = self.unify(l, r, span) else {
+            let diagnostic = Diagnostic::error(
+                "K0016",
+                format!("cannot compare {} with {}", describe(tl), describe(tr)),
+                span,
+                "these do not compare",
+            )
+            .label(left, describe(tl))
+            .label(right, describe(tr));
+            let help = comparison_help(tl, tr);
+            self.report(match help {
+                Some(help) => diagnostic.help(help),
+                None => diagnostic,
+            });
+            return None;
+        };
+        let equality = matches!(op, CompareOp::Eq | CompareOp::Ne);
+        let is_text = matches!(ty, Type::Text { .. });
+        if ty == Type::Object {
+            self.report(
+                Diagnostic::error("K0016", "objects are not compared as a whole", span, "here")
+                    .help("compare `object.device` and `object.inode`"),
+            );
+            return None;
+        }
+        if !equality && (is_text || matches!(ty, Type::Bool | Type::Enum(_))) {
+            let message = format!("{} has no order", describe(ty));
+            self.report(
+                Diagnostic::error("K0016", message, span, "cannot be larger or smaller")
+                    .help("compare with `==`, `!=` or `in`"),
+            );
+            return None;
+        }
+        if !is_text {
+            return Some(self.make(ExprKind::Compare(op, l, r), Type::Bool, span));
+        }
+        let equal = self.texts(TextOp::Eq, (l, left), (r, right), span)?;
+        if op == CompareOp::Eq {
+            return Some(equal);
+        }
+        Some(self.make(ExprKind::Not(equal), Type::Bool, span))
+    }
+
+    fn text(
+        &mut self,
+        op: TextOp,
+        symbol: Operator,
+        left: &ast::Expr,
+        right: &ast::Expr,
+        span: Span,
+    ) -> Option<ExprId> {
+        let (l, r) = (self.expr(left), self.expr(right));
+        let (l, r) = (l?, r?);
+        for (id, tree) in [(l, left), (r, right)] {
+            let ty = self.ty(id);
+            if !matches!(ty, Type::Text { .. }) {
+                self.report(Diagnostic::error(
+                    "K0022",
+                    format!("`{}` is for texts, this is {}", symbol.symbol(), describe(ty)),
+                    tree.span,
+                    describe(ty),
+                ));
+                return None;
+            }
+        }
+        self.texts(op, (l, left.span), (r, right.span), span)
+    }
+
+    /// A text column on the left, a constant or parameter on the right.
+    fn texts(
+        &mut self,
+        op: TextOp,
+        (mut l, mut left): (ExprId, Span),
+        (mut r, mut right): (ExprId, Span),
+        span: Span,
+    ) -> Option<ExprId> {
+        let is_column = |scope: &Self, id| matches!(scope.kind(id), ExprKind::Column(_));
+        if op == TextOp::Eq && !is_column(self, l) {
+            ((l, left), (r, right)) = ((r, right), (l, left));
+        }
+        if !is_column(self, l) {
+            self.report(
+                Diagnostic::error("K0023", "no text column here", left, "not a column")
+                    .help("the left side is a text column such as `comm`"),
+            );
+            return None;
+        }
+        let is_param = matches!(self.kind(r), ExprKind::Param(_));
+        let allowed = matches!(self.kind(r), ExprKind::ConstText(_))
+            || (is_param && matches!(op, TextOp::Eq | TextOp::StartsWith));
+        if !allowed {
+            self.report(
+                Diagnostic::error("K0023", "the pattern must be a literal text", right, "here")
+                    .help("`==` and `starts_with` take a parameter, too"),
+            );
+            return None;
+        }
+        if let (ExprKind::ConstText(text), Type::Text { capacity }) = (self.kind(r), self.ty(l)) {
+            let (length, most) = (text.len(), usize::from(capacity) - 1);
+            if length > most {
+                self.report(
+                    Diagnostic::warning(
+                        "K0041",
+                        format!("never true: the column holds at most {most} bytes"),
+                        right,
+                        format!("{length} bytes"),
+                    )
+                    .label(left, "the column"),
+                );
+                return Some(self.make(ExprKind::Const(0), Type::Bool, span));
+            }
+            if length == 0 && op != TextOp::Eq {
+                self.report(Diagnostic::warning(
+                    "K0041",
+                    "always true: the pattern is empty",
+                    right,
+                    "empty text",
+                ));
+            }
+        }
+        Some(self.make(ExprKind::Text(op, l, r), Type::Bool, span))
+    }
+
+    fn member(&mut self, value: &ast::Expr, list: &[ast::Expr], span: Span) -> Option<ExprId> {
+        let id = self.expr(value);
+        if list.is_empty() {
+            self.report(
+                Diagnostic::error("K0020", "the list is empty", span, "nothing to be in")
+                    .help("write `in (a, b)`"),
+            );
+            return None;
+        }
+        let id = id?;
+        let tests: Vec<Option<ExprId>> = list
+            .iter()
+            .map(|item| {
+                let other = self.word_or_expr(item, id)?;
+                self.compared(CompareOp::Eq, (id, value.span), (other, item.span), item.span)
+            })
+            .collect();
+        tests.into_iter().reduce(|left, right| {
+            let kind = ExprKind::Or(left?, right?);
+            Some(self.make(kind, Type::Bool, span))
+        })?
+    }
+
+    fn choice(
+        &mut self,
+        condition: &ast::Expr,
+        yes: &ast::Expr,
+        no: &ast::Expr,
+        span: Span,
+    ) -> Option<ExprId> {
+        let condition = self.condition(condition);
+        let (l, r) = self.operands(yes, no)?;
+        let condition = condition?;
+        let (tl, tr) = (self.ty(l), self.ty(r));
+        match self.unify(l, r, span) {
+            Some((_, _, Type::Text { .. } | Type::Object)) => {
+                self.report(Diagnostic::error(
+                    "K0038",
+                    "texts and objects cannot be chosen between",
+                    span,
+                    "here",
+                ));
+                None
+            }
+            Some((l, r, ty)) => Some(self.make(ExprKind::If(condition, l, r), ty, span)),
+            None => {
+                let message = format!("one branch is {}, the other {}", describe(tl), describe(tr));
+                let diagnostic = Diagnostic::error("K0017", message, span, "of two units")
+                    .label(yes.span, describe(tl))
+                    .label(no.span, describe(tr));
+                self.report(diagnostic);
+                None
+            }
+        }
+    }
+}
+
+/// What a newcomer probably meant.
+fn comparison_help(left: Type, right: Type) -> Option<&'static str> {
+    let either = |ty: Type| left == ty || right == ty;
+    let count = either(Type::Int(Unit::Count));
+    if count && either(Type::Int(Unit::Bytes)) {
+        return Some("give the number a unit: `512MiB`");
+    }
+    if count && either(Type::Int(Unit::Duration)) {
+        return Some("give the number a unit: `10s`");
+    }
+    if either(Type::Int(Unit::Duration)) && either(Type::Int(Unit::Ratio)) {
+        return Some("`rate(…)` of a duration is a ratio: `rate(cpu_time) > 80%`");
+    }
+    if either(Type::Int(Unit::Bytes)) && either(Type::Int(Unit::Ratio)) {
+        return Some("a share of something: `rss > 10% * system.memory`");
+    }
+    match (left, right) {
+        (Type::PerSecond(_), _) | (_, Type::PerSecond(_)) => {
+            Some("rates have a unit a second: `10MiB/s`, `100/s`")
+        }
+        (Type::Text { .. }, _) | (_, Type::Text { .. }) => {
+            Some("texts are written in double quotes")
+        }
+        (Type::Bool, _) | (_, Type::Bool) => Some("a condition stands by itself, or with `not`"),
+        _ => None,
+    }
+}

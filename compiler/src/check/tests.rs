@@ -1,0 +1,306 @@
+//! What authors rely on: precedence, units, sharing, and that nothing is too much.
+
+use super::parse_and_check;
+use crate::diagnostic::Severity;
+use crate::hir::{ExprId, ExprKind, Filter};
+use proptest::prelude::*;
+
+/// The only filter of a text without errors.
+fn filter(source: &str) -> Filter {
+    let mut analysis = parse_and_check(source);
+    assert!(!analysis.has_errors(), "{source}\n{:#?}", analysis.diagnostics);
+    analysis.filters.remove(0)
+}
+
+fn codes(source: &str) -> Vec<&'static str> {
+    parse_and_check(source).diagnostics.iter().map(|diagnostic| diagnostic.code).collect()
+}
+
+/// A filter on process with this condition.
+fn on_process(condition: &str) -> String {
+    format!("filter f on process {{ where {condition} emit pid }}")
+}
+
+/// The condition in full parentheses.
+fn shape(source: &str) -> String {
+    let filter = filter(&on_process(source));
+    let root = filter.condition.expect("it has a condition");
+    show(&filter, root)
+}
+
+#[allow(clippy::wildcard_enum_match_arm, reason = "the rest shows itself well enough")]
+fn show(filter: &Filter, id: ExprId) -> String {
+    match &filter.expr(id).kind {
+        ExprKind::Const(value) => value.to_string(),
+        ExprKind::Column(column) => column.0.name.to_owned(),
+        ExprKind::And(a, b) => format!("({} and {})", show(filter, *a), show(filter, *b)),
+        ExprKind::Or(a, b) => format!("({} or {})", show(filter, *a), show(filter, *b)),
+        ExprKind::Not(a) => format!("(not {})", show(filter, *a)),
+        ExprKind::Neg(a) => format!("(-{})", show(filter, *a)),
+        ExprKind::Binary(op, a, b) => format!("({op:?} {} {})", show(filter, *a), show(filter, *b)),
+        ExprKind::Compare(op, a, b) => {
+            format!("({op:?} {} {})", show(filter, *a), show(filter, *b))
+        }
+        ExprKind::If(a, b, c) => {
+            format!("(if {} {} {})", show(filter, *a), show(filter, *b), show(filter, *c))
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+#[test]
+fn operators_bind_as_documented() {
+    for (source, expected) in [
+        ("nice + 2 * 3 == 4 - 1 - 1", "(Eq (Add nice (Mul 2 3)) (Sub (Sub 4 1) 1))"),
+        ("nice > 1 or nice > 2 and nice > 3", "((Gt nice 1) or ((Gt nice 2) and (Gt nice 3)))"),
+        ("not nice > 1 and nice > 2", "((not (Gt nice 1)) and (Gt nice 2))"),
+        ("not (nice > 1 and nice > 2)", "(not ((Gt nice 1) and (Gt nice 2)))"),
+        ("-nice + 1 > 0", "(Gt (Add (-nice) 1) 0)"),
+        ("threads mod 3 * 2 == 1", "(Eq (Mul (Mod threads 3) 2) 1)"),
+        ("nice in (1, 2)", "((Eq nice 1) or (Eq nice 2))"),
+        ("nice not in (1, 2)", "(not ((Eq nice 1) or (Eq nice 2)))"),
+        (
+            "if kernel_thread then nice > 1 else nice > 2 or exiting",
+            "(if kernel_thread (Gt nice 1) ((Gt nice 2) or exiting))",
+        ),
+        ("state == zombie", "(Eq state 6)"),
+        ("zombie == state", "(Eq 6 state)"),
+        ("threads > 150%", "(Gt (Mul threads 1000000) 1500000)"),
+        ("1s > age", "(Gt 1000000000 age)"),
+        ("rss > 0", "(Gt rss 0)"),
+    ] {
+        assert_eq!(shape(source), expected, "{source}");
+    }
+}
+
+#[test]
+fn equal_expressions_are_one() {
+    let filter = filter(
+        "filter f on process { let a = rate(cpu_time) where rate(cpu_time) > 1% and a < 3 emit a }",
+    );
+    let rates =
+        filter.exprs.iter().filter(|expr| matches!(expr.kind, ExprKind::History(_))).count();
+    assert_eq!(rates, 1);
+}
+
+#[test]
+fn operands_come_before_what_uses_them() {
+    let filter = filter(include_str!("../../../filters/cpu_hog.kf"));
+    for (index, expr) in filter.exprs.iter().enumerate() {
+        assert!(expr.kind.operands().iter().all(|operand| (operand.0 as usize) < index));
+    }
+    assert_eq!(
+        filter.params[0].doc,
+        "Share of one CPU: 100% is one CPU fully used, a process with threads can use more."
+    );
+    assert!(filter.doc.starts_with("Processes that burn"));
+}
+
+/// One example of each unit, and the type of every operation on each pair; `-` is refused.
+#[test]
+fn the_algebra_of_units() {
+    let examples = [
+        ("count", "threads"),
+        ("bytes", "rss"),
+        ("duration", "age"),
+        ("ratio", "(rss / swap)"),
+        ("instant", "start_time"),
+        ("rate", "(rss / age)"),
+        ("id", "pid"),
+        ("bool", "exiting"),
+        ("text", "comm"),
+        ("enum", "state"),
+    ];
+    let mut table = String::new();
+    for op in ["+", "-", "*", "/", "mod", "<", "=="] {
+        for (left, a) in examples {
+            for (right, b) in examples {
+                let source = format!("filter f on process {{ emit {a} {op} {b} as x }}");
+                let analysis = parse_and_check(&source);
+                if let Some(filter) = analysis.filters.first() {
+                    let ty = filter.expr(filter.emit[0].expr).ty;
+                    table.push_str(&format!("{left} {op} {right} = {ty}\n"));
+                } else {
+                    assert!(analysis.has_errors(), "{source}");
+                }
+            }
+        }
+    }
+    insta::assert_snapshot!(table);
+}
+
+#[test]
+fn every_mistake_is_reported_in_one_run() {
+    let source = "
+        filter a on proces { emit pid }
+        filter b on process {
+            param max = rss
+            where cpu_tim > 80% or rss > 10s
+            emit pid, comm as
+            top 0 by comm
+        }
+        filter c on thread { where rss >  emit tid }
+        filter d on thread { wehre true emit tid }";
+    let found = codes(source);
+    for code in ["K0012", "K0039", "K0011", "K0016", "K0007", "K0032", "K0033"] {
+        assert!(found.contains(&code), "{code} is missing in {found:?}");
+    }
+    assert!(found.len() >= 8, "{found:?}");
+}
+
+#[test]
+fn depth_and_length_are_limited() {
+    for source in [
+        on_process(&"(".repeat(100_000)),
+        on_process(&"not ".repeat(100_000)),
+        on_process(&"-".repeat(100_000)),
+        on_process(&format!("nice > 1{}", " + 1".repeat(100_000))),
+        on_process(&"if ".repeat(100_000)),
+        on_process(&"abs(".repeat(100_000)),
+    ] {
+        assert!(codes(&source).contains(&"K0008"), "{}", &source[..80]);
+    }
+    assert_eq!(codes(&" ".repeat(2 << 20)), ["K0045"]);
+}
+
+#[test]
+fn rules_of_severity_become_a_field() {
+    let filter = filter(
+        "filter f on process { where rss > 1GiB severity warning \
+         severity critical when rss > 2GiB emit pid }",
+    );
+    assert_eq!(filter.severity, Some(kernel_vm::object::Severity::Warning));
+    assert_eq!(filter.emit[1].name, "severity");
+}
+
+#[test]
+fn a_limit_emits_who_it_is() {
+    let filter = filter(
+        "filter f on process { let m = rss where m > 1GiB emit comm \
+         limit { leave when m < 512MiB after 0s notify after 10s nice 10 after 1min kill } }",
+    );
+    let names: Vec<&str> = filter.emit.iter().map(|emit| emit.name.as_str()).collect();
+    assert_eq!(names, ["comm", "pid", "start_time"]);
+    assert_eq!(filter.limit.expect("it has one").rungs.len(), 3);
+}
+
+#[test]
+fn every_shipped_filter_is_right_without_a_warning() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../filters");
+    let mut count = 0;
+    for entry in std::fs::read_dir(directory).expect("the filters are there") {
+        let path = entry.expect("readable").path();
+        if path.extension().is_some_and(|extension| extension == "kf") {
+            let source = std::fs::read_to_string(&path).expect("readable");
+            let analysis = parse_and_check(&source);
+            assert!(
+                analysis.diagnostics.is_empty(),
+                "{}: {:#?}",
+                path.display(),
+                analysis.diagnostics
+            );
+            assert!(!analysis.filters[0].doc.is_empty(), "{}", path.display());
+            count += 1;
+        }
+    }
+    assert!(count >= 2);
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_answered(source in "\\PC*") {
+        check_total(&source);
+    }
+
+    #[test]
+    fn near_filters_are_answered(words in prop::collection::vec(prop::sample::select(WORDS), 0..60)) {
+        check_total(&words.join(" "));
+    }
+
+    #[test]
+    fn broken_filters_are_answered(at in 0usize..900, cut in 0usize..40, with in "\\PC{0,4}") {
+        let source = include_str!("../../../filters/cpu_hog.kf");
+        let floor = |mut at: usize| { at = at.min(source.len()); while !source.is_char_boundary(at) { at -= 1; } at };
+        let (start, end) = (floor(at), floor(at + cut));
+        check_total(&format!("{}{with}{}", &source[..start], &source[end..]));
+    }
+}
+
+const WORDS: &[&str] = &[
+    "filter",
+    "f",
+    "on",
+    "process",
+    "thread",
+    "mapping",
+    "{",
+    "}",
+    "where",
+    "emit",
+    "let",
+    "param",
+    "=",
+    "==",
+    ">",
+    "rss",
+    "pid",
+    "comm",
+    "\"a\"",
+    "10s",
+    "80%",
+    "1GiB",
+    "(",
+    ")",
+    ",",
+    "and",
+    "or",
+    "not",
+    "in",
+    "rate",
+    "mean",
+    "cpu_time",
+    "group",
+    "by",
+    "having",
+    "sum",
+    "count",
+    "top",
+    "5",
+    "for",
+    "if",
+    "then",
+    "else",
+    "+",
+    "-",
+    "*",
+    "/",
+    "mod",
+    "as",
+    "x",
+    "severity",
+    "critical",
+    "when",
+    "limit",
+    "after",
+    "nice",
+    "kill",
+    "leave",
+    "object",
+    "size",
+    "cycle",
+    "waits_for",
+    "##",
+    "\n",
+];
+
+fn check_total(source: &str) {
+    let analysis = parse_and_check(source);
+    for diagnostic in &analysis.diagnostics {
+        let spans = std::iter::once(&diagnostic.primary).chain(&diagnostic.secondary);
+        for label in spans {
+            assert!(label.span.start <= label.span.end && label.span.end <= source.len());
+        }
+    }
+    let silent = analysis.diagnostics.iter().all(|each| each.severity == Severity::Warning);
+    assert!(!silent || !analysis.filters.is_empty(), "neither a filter nor a word: {source:?}");
+}
