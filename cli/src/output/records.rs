@@ -139,6 +139,7 @@ pub(crate) mod tests {
             params: Vec::new(),
             record,
             severity: None,
+            limit: None,
             top: None,
             state_size: 0,
             needs_two_sweeps: false,

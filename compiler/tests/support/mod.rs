@@ -39,6 +39,7 @@ pub(crate) fn plain_meta(name: &str) -> ObjectMeta {
             state_size: 0,
             hold: None,
             severity: None,
+            limit: None,
             needs_two_sweeps: false,
             bpf: BpfMeta {
                 sweep: format!("sweep_{name}"),
