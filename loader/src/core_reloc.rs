@@ -10,7 +10,6 @@ mod matching;
 mod patch;
 mod spec;
 
-#[allow(unused_imports, reason = "used by the linker")]
 pub(crate) use patch::POISON;
 pub use patch::patch;
 

@@ -96,7 +96,6 @@ impl LoadError {
         }
     }
 
-    #[allow(dead_code, reason = "used by the bpf host")]
     pub(crate) fn syscall(doing: impl Into<String>) -> impl FnOnce(SyscallError) -> Self {
         let doing = doing.into();
         move |source| Self::Syscall { doing, source }

@@ -13,6 +13,8 @@ use kernel_vm::abi::SweepStats;
 use kernel_vm::object::FilterMeta;
 use std::time::Duration;
 
+pub mod bpf;
+
 /// Which host runs a filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum HostKind {

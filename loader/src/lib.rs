@@ -19,6 +19,7 @@ pub mod host;
 pub mod insn;
 pub mod kernel_log;
 pub mod limit;
+pub mod link;
 pub mod params;
 pub mod record;
 pub mod sys;

@@ -1,0 +1,94 @@
+//! The kernel as a host: load through bpf(2), sweep with one system call, read a ring buffer.
+//!
+//! **Invariant**: descriptors are owned, so that a load that fails half-way closes what it
+//! had opened and the kernel frees it. The lock limit (RLIMIT_MEMLOCK) is never touched.
+
+mod maps;
+mod program;
+mod session;
+
+pub use maps::{records_bytes, thread_count};
+pub use program::{Loaded, LoadedMap, load_programs};
+pub use session::BpfSession;
+
+use super::{Host, HostKind, Request, Session};
+use crate::error::LoadError;
+use crate::params::SystemValues;
+use crate::sys::Sys;
+use std::path::Path;
+use std::rc::Rc;
+
+/// The kernel.
+#[derive(Clone)]
+pub struct BpfHost {
+    sys: Rc<dyn Sys>,
+}
+
+impl std::fmt::Debug for BpfHost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BpfHost")
+    }
+}
+
+impl BpfHost {
+    /// The kernel behind `sys`.
+    #[must_use]
+    pub fn new(sys: Rc<dyn Sys>) -> Self {
+        Self { sys }
+    }
+
+    /// The running kernel.
+    #[must_use]
+    pub fn running() -> Self {
+        Self::new(Rc::new(crate::sys::Kernel))
+    }
+
+    /// As [`Host::load`], with the session's own type.
+    ///
+    /// # Errors
+    /// As [`Host::load`].
+    pub fn load_session(&self, request: &Request<'_>) -> Result<BpfSession, LoadError> {
+        let name = &request.filter.bpf.sweep;
+        let loaded = load_programs(&*self.sys, request, &[name.as_str()])?;
+        BpfSession::new(Rc::clone(&self.sys), request.filter, loaded)
+    }
+}
+
+impl Host for BpfHost {
+    fn kind(&self) -> HostKind {
+        HostKind::Bpf
+    }
+
+    fn load(&mut self, request: &Request<'_>) -> Result<Box<dyn Session>, LoadError> {
+        Ok(Box::new(self.load_session(request)?))
+    }
+}
+
+/// The machine's memory and processors; 0 for what cannot be read.
+#[must_use]
+pub fn system_values(sys: &dyn Sys) -> SystemValues {
+    let text = |path: &str| sys.read_text(Path::new(path)).unwrap_or_default();
+    SystemValues {
+        memory: total_memory(&text("/proc/meminfo")).unwrap_or(0),
+        cpus: online_cpus(&text("/sys/devices/system/cpu/online")).unwrap_or(0),
+    }
+}
+
+/// `MemTotal:  123 kB` in bytes.
+fn total_memory(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+/// How many processors `0-3,8` are.
+fn online_cpus(list: &str) -> Option<u64> {
+    list.trim().split(',').try_fold(0_u64, |sum, part| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+        last.checked_sub(first)?.checked_add(1)?.checked_add(sum)
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,247 @@
+//! Loading programs: types, maps, insns, in this order, each only if it is used.
+//!
+//! **Invariant**: what [`load_programs`] returns is complete; on an error every descriptor
+//! that it had made is closed.
+
+use super::maps::{Plan, records_bytes, thread_count};
+use crate::btf::kernel::{KernelBtf, Wanted};
+use crate::error::LoadError;
+use crate::host::Request;
+use crate::insn;
+use crate::kernel_log::Rejection;
+use crate::link::{self, Linked, MapRef, ProgramKind};
+use crate::sys::{
+    ATTACH_TRACE_ITER, Call, Errno, PROG_SLEEPABLE, ProgBtf, ProgLoad, Sys, SyscallError, prog_type,
+};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+/// First size of the verifier's log, and the factor by which it grows.
+const LOG_BYTES: usize = 64 << 10;
+const LOG_GROWTH: usize = 16;
+/// Largest log that is asked for.
+const LOG_BYTES_MAX: usize = 16 << 20;
+/// Threads that are reckoned with when the kernel does not tell.
+const ROWS_UNKNOWN: usize = 4096;
+/// Characters of a filter's name that go before `.rodata` in a map's name of 15.
+const PREFIX_CHARS: usize = 7;
+
+/// Loaded programs and their maps. Closing them unloads them.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The programs, in the order asked for.
+    pub programs: Vec<OwnedFd>,
+    /// The maps that they use.
+    pub maps: Vec<LoadedMap>,
+    /// The types of the object.
+    pub btf: OwnedFd,
+}
+
+/// A map of a load.
+#[derive(Debug)]
+pub struct LoadedMap {
+    /// Its name in the object: a map's symbol, or a data section.
+    pub name: String,
+    /// Its descriptor.
+    pub fd: OwnedFd,
+    /// Bytes of a data section's value or of a ring buffer; else the most entries.
+    pub size: u32,
+}
+
+impl Loaded {
+    /// The map that the object calls `name`.
+    #[must_use]
+    pub fn map(&self, name: &str) -> Option<&LoadedMap> {
+        self.maps.iter().find(|map| map.name == name)
+    }
+}
+
+/// Loads the programs called `names`, with the maps that they use and no others.
+///
+/// # Errors
+/// [`LoadError`]; nothing stays behind.
+pub fn load_programs(
+    sys: &dyn Sys,
+    request: &Request<'_>,
+    names: &[&str],
+) -> Result<Loaded, LoadError> {
+    let linked = link_all(sys, request, names)?;
+    let btf = load_btf(sys, request)?;
+    let rows = thread_count(sys).unwrap_or(ROWS_UNKNOWN);
+    let record = request.filter.record.size as usize;
+    let prefix: String = request.filter.name.chars().take(PREFIX_CHARS).collect();
+    let plan = Plan {
+        sys,
+        object: request.object,
+        btf: btf.as_fd(),
+        rodata: &request.rodata,
+        records: (&request.filter.bpf.records, records_bytes(record, rows)),
+        prefix: &prefix,
+    };
+    let mut refs: Vec<MapRef> = Vec::new();
+    let mut maps: Vec<LoadedMap> = Vec::new();
+    for slot in linked.iter().flat_map(|program| &program.maps) {
+        if !refs.contains(&slot.map) {
+            let (fd, size) = plan.create(slot.map)?;
+            refs.push(slot.map);
+            maps.push(LoadedMap { name: name_of(request, slot.map), fd, size });
+        }
+    }
+    let mut programs = Vec::with_capacity(linked.len());
+    for mut program in linked {
+        for slot in &program.maps {
+            let fd = refs.iter().zip(&maps).find(|(map, _)| **map == slot.map).map(|(_, m)| &m.fd);
+            if let (Some(fd), Some(insn)) = (fd, program.insns.get_mut(slot.slot)) {
+                insn.imm = fd.as_raw_fd();
+            }
+        }
+        programs.push(load_program(sys, request, &program, btf.as_fd())?);
+    }
+    Ok(Loaded { programs, maps, btf })
+}
+
+fn name_of(request: &Request<'_>, map: MapRef) -> String {
+    let name = match map {
+        MapRef::Defined(index) => request.object.maps.get(index).map(|map| &map.name),
+        MapRef::Data(index) => request.object.data.get(index).map(|data| &data.name),
+    };
+    name.cloned().unwrap_or_default()
+}
+
+/// Fits the programs to the kernel's types, which are scanned once.
+fn link_all(
+    sys: &dyn Sys,
+    request: &Request<'_>,
+    names: &[&str],
+) -> Result<Vec<Linked>, LoadError> {
+    let object = request.object;
+    let mut wanted = Wanted::default();
+    let mut entries = Vec::new();
+    for name in names {
+        let entry = object.function(name);
+        let kind = entry
+            .and_then(|entry| object.functions.get(entry))
+            .and_then(|function| ProgramKind::of_section(&function.section));
+        let (Some(entry), Some(kind)) = (entry, kind) else {
+            return Err(LoadError::Missing {
+                what: format!("program `{name}`"),
+                why: "the object has it in no section that can be loaded".to_owned(),
+                way_out: "compile the filter again".to_owned(),
+            });
+        };
+        link::want(object, &link::reach(object, entry), &mut wanted)?;
+        entries.push((entry, kind));
+    }
+    let kernel = kernel_types(sys, wanted)?;
+    let link = |(entry, kind)| link::link(object, &kernel, entry, kind).map_err(LoadError::from);
+    entries.into_iter().map(link).collect()
+}
+
+/// Scans the running kernel's types.
+pub(crate) fn kernel_types(
+    sys: &dyn Sys,
+    wanted: Wanted,
+) -> Result<KernelBtf<crate::sys::FileBytes>, LoadError> {
+    let missing = |why: String| LoadError::Missing {
+        what: "the kernel's BTF".to_owned(),
+        why,
+        way_out: "use a kernel with CONFIG_DEBUG_INFO_BTF=y, or `--host vm`".to_owned(),
+    };
+    let bytes = sys.kernel_btf().map_err(|error| missing(error.to_string()))?;
+    KernelBtf::scan(bytes, wanted).map_err(|error| missing(error.to_string()))
+}
+
+fn load_btf(sys: &dyn Sys, request: &Request<'_>) -> Result<OwnedFd, LoadError> {
+    let object = request.object;
+    let data = crate::btf::for_kernel(&object.btf, object).map_err(|error| {
+        LoadError::Object(crate::elf::ObjectError {
+            section: ".BTF".to_owned(),
+            offset: error.offset as u64,
+            kind: crate::elf::ObjectErrorKind::Btf(error.kind),
+        })
+    })?;
+    let first = match sys.bpf_fd(Call::BtfLoad { data: &data, log: &mut [] }) {
+        Ok(fd) => return Ok(fd),
+        Err(error) => error,
+    };
+    let mut log = vec![0; LOG_BYTES];
+    let error = match sys.bpf_fd(Call::BtfLoad { data: &data, log: &mut log }) {
+        Ok(fd) => return Ok(fd),
+        Err(_) if first.errno.is_privilege() => first,
+        Err(error) => SyscallError { log: text_of(&log), ..error },
+    };
+    Err(LoadError::syscall("loading the object's types")(error))
+}
+
+/// Loads one program; a refused one is loaded again to hear why.
+fn load_program(
+    sys: &dyn Sys,
+    request: &Request<'_>,
+    program: &Linked,
+    btf: BorrowedFd<'_>,
+) -> Result<OwnedFd, LoadError> {
+    let insns = insn::to_bytes(&program.insns);
+    let load = |log: &mut [u8]| {
+        let (ty, attach_type, flags) = match program.kind {
+            ProgramKind::Syscall => (prog_type::SYSCALL, 0, PROG_SLEEPABLE),
+            ProgramKind::IterTask { sleepable } => {
+                let flags = if sleepable { PROG_SLEEPABLE } else { 0 };
+                (prog_type::TRACING, ATTACH_TRACE_ITER, flags)
+            }
+        };
+        let btf = ProgBtf { fd: btf, functions: &program.func_info, lines: &program.line_info };
+        sys.bpf_fd(Call::ProgLoad(ProgLoad {
+            name: &program.name,
+            ty,
+            attach_type,
+            attach_btf_id: program.attach_btf_id,
+            flags,
+            insns: &insns,
+            license: &request.object.license,
+            btf: Some(btf),
+            log,
+        }))
+    };
+    let first = match load(&mut []) {
+        Ok(fd) => return Ok(fd),
+        Err(error) => error,
+    };
+    let mut log = Vec::new();
+    let mut size = LOG_BYTES;
+    while size <= LOG_BYTES_MAX {
+        log = vec![0; size];
+        match load(&mut log) {
+            Ok(fd) => return Ok(fd),
+            Err(error) if error.errno.0 == libc::ENOSPC => size *= LOG_GROWTH,
+            Err(_) => break,
+        }
+    }
+    Err(refused(request, program, first, &text_of(&log)))
+}
+
+/// The error for a program that was refused.
+fn refused(request: &Request<'_>, program: &Linked, error: SyscallError, log: &str) -> LoadError {
+    // Without a word from the verifier it was not the verifier: privilege, memory, limits.
+    if log.trim().is_empty() {
+        return LoadError::syscall(format!("loading program `{}`", program.name))(error);
+    }
+    let line_of = |slot| program.line_of(request.object, slot);
+    let mut rejection = Rejection::from_log(&program.name, error.errno, log, line_of);
+    let lacks = rejection.slot.and_then(|slot| {
+        program.poisoned.iter().find(|(poisoned, _)| *poisoned == slot).map(|(_, what)| what)
+    });
+    if let Some(what) = lacks {
+        rejection.message = format!("this kernel has no {what}");
+    }
+    LoadError::Rejected(Box::new(rejection))
+}
+
+/// The text in a log buffer.
+fn text_of(log: &[u8]) -> String {
+    let end = log.iter().position(|&byte| byte == 0).unwrap_or(log.len());
+    String::from_utf8_lossy(&log[..end]).into_owned()
+}
+
+/// Whether the errno says that a second try may succeed.
+pub(super) const fn is_transient(errno: Errno) -> bool {
+    matches!(errno.0, libc::EAGAIN | libc::EINTR | libc::EBUSY)
+}

@@ -1,0 +1,144 @@
+//! A loaded filter: run the sweep, take the records, read the statistics.
+//!
+//! **Invariant**: records that the program counted as dropped stay counted; a record of
+//! another size than the filter's is never handed out.
+
+use super::program::{Loaded, is_transient};
+use crate::error::LoadError;
+use crate::host::{Session, Sweep};
+use crate::record::RecordBatch;
+use crate::sys::ring::{Ring, page_bytes};
+use crate::sys::{Call, Errno, SharedMemory, Sys, SyscallError};
+use kernel_vm::abi::SweepStats;
+use kernel_vm::object::FilterMeta;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// How often a sweep that someone else makes is waited for, and for how long each time.
+const BUSY_TRIES_MAX: u32 = 50;
+const BUSY_WAIT: Duration = Duration::from_millis(2);
+
+/// A filter in the kernel.
+pub struct BpfSession {
+    sys: Rc<dyn Sys>,
+    filter: String,
+    record_size: usize,
+    program: OwnedFd,
+    ring: Ring,
+    stats: Stats,
+    /// Keeps the maps and the types alive as long as the program.
+    loaded: Loaded,
+}
+
+impl std::fmt::Debug for BpfSession {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BpfSession").field("filter", &self.filter).finish_non_exhaustive()
+    }
+}
+
+impl BpfSession {
+    /// A session over the first of the `loaded` programs, the sweep.
+    ///
+    /// # Errors
+    /// [`LoadError`] when a map is missing or cannot be mapped.
+    pub fn new(
+        sys: Rc<dyn Sys>,
+        filter: &FilterMeta,
+        mut loaded: Loaded,
+    ) -> Result<Self, LoadError> {
+        let missing = |what: &str| LoadError::Missing {
+            what: format!("map `{what}`"),
+            why: "no program of the filter uses it".to_owned(),
+            way_out: "compile the filter again".to_owned(),
+        };
+        let records = &filter.bpf.records;
+        let map = loaded.map(records).ok_or_else(|| missing(records))?;
+        let ring = Ring::open(&*sys, map.fd.as_fd(), map.size as usize)
+            .map_err(LoadError::syscall(format!("mapping ring buffer `{records}`")))?;
+        let bss = loaded.map(".bss").ok_or_else(|| missing(".bss"))?;
+        let bytes = (bss.size as usize).next_multiple_of(page_bytes());
+        let memory = sys
+            .map_shared(bss.fd.as_fd(), 0, bytes, false)
+            .map_err(LoadError::syscall("mapping the statistics"))?;
+        let stats = Stats { memory, offset: filter.stats.offset as usize };
+        if loaded.programs.is_empty() {
+            return Err(missing(&filter.bpf.sweep));
+        }
+        let program = loaded.programs.swap_remove(0);
+        Ok(Self {
+            sys,
+            filter: filter.name.clone(),
+            record_size: filter.record.size as usize,
+            program,
+            ring,
+            stats,
+            loaded,
+        })
+    }
+
+    /// The maps of the filter.
+    #[must_use]
+    pub const fn loaded(&self) -> &Loaded {
+        &self.loaded
+    }
+
+    /// Runs the program until it has made a sweep.
+    fn run(&self) -> Result<(), LoadError> {
+        let doing = || LoadError::syscall(format!("sweeping with filter `{}`", self.filter));
+        for _ in 0..BUSY_TRIES_MAX {
+            match self.sys.bpf_number(Call::ProgRun(self.program.as_fd())) {
+                Ok(0) => return Ok(()),
+                Ok(1) => {}
+                Ok(code) => {
+                    // A sweep that the kernel could not begin returns a negative errno.
+                    let errno = Errno(code.cast_signed().saturating_neg());
+                    return Err(doing()(SyscallError::new("the sweep", errno)));
+                }
+                Err(error) if is_transient(error.errno) => {}
+                Err(error) => return Err(doing()(error)),
+            }
+            std::thread::sleep(BUSY_WAIT);
+        }
+        Err(LoadError::Busy { filter: self.filter.clone() })
+    }
+}
+
+impl Session for BpfSession {
+    fn sweep(&mut self) -> Result<Sweep, LoadError> {
+        let begun = Instant::now();
+        // What a sweep before this one left is not this one's.
+        self.ring.drain(|_| {});
+        self.run()?;
+        let mut records = RecordBatch::new(self.record_size);
+        let mut foreign = 0;
+        self.ring.drain(|record| foreign += u64::from(!records.push(record)));
+        let mut stats = self.stats.read();
+        stats.dropped = stats.dropped.saturating_add(foreign);
+        Ok(Sweep { records, stats, took: begun.elapsed() })
+    }
+}
+
+/// The filter's block of `.bss`, mapped.
+#[derive(Debug)]
+struct Stats {
+    memory: SharedMemory,
+    offset: usize,
+}
+
+impl Stats {
+    fn read(&self) -> SweepStats {
+        let word = |index: usize| self.memory.load(self.offset + index * 8).unwrap_or(0);
+        SweepStats {
+            sweeps: word(0),
+            visited: word(1),
+            matched: word(2),
+            unreadable: word(3),
+            warming: word(4),
+            dropped: word(5),
+            started_ns: word(6),
+            took_ns: word(7),
+            busy: word(8),
+        }
+    }
+}

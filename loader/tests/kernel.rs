@@ -1,0 +1,81 @@
+//! The loader against the running kernel. Without privilege or BTF each test says SKIPPED
+//! and why.
+
+use kfilter_loader::host::bpf::{BpfHost, system_values};
+use kfilter_loader::record::{self, Value};
+use kfilter_loader::sys::Kernel;
+use kfilter_loader::{ErrorClass, LoadError, Object, Request, Session};
+
+const SWEEP: &[u8] = include_bytes!("objects/sweep.bpf.o");
+
+/// The request for the fixture's filter, with another entry program if one is given.
+fn object(sweep: Option<&str>) -> Object {
+    let Some(sweep) = sweep else { return Object::parse(SWEEP).unwrap() };
+    // Same length, so that no offset in the file changes.
+    let (from, to) = (b"\"sweep_hog\"", format!("\"{sweep}\""));
+    assert_eq!(from.len(), to.len());
+    let at = SWEEP.windows(from.len()).position(|window| window == from).unwrap();
+    let mut bytes = SWEEP.to_vec();
+    bytes[at..at + from.len()].copy_from_slice(to.as_bytes());
+    Object::parse(&bytes).unwrap()
+}
+
+/// The error that says that this machine cannot run the test, as a reason to skip.
+fn skip(error: &LoadError) -> Option<String> {
+    let cannot = error.class() == ErrorClass::Privilege
+        || matches!(error, LoadError::Missing { .. })
+        || !std::path::Path::new("/sys/kernel/btf/vmlinux").exists();
+    cannot.then(|| format!("SKIPPED: {error}"))
+}
+
+#[test]
+fn a_filter_is_loaded_swept_and_read() {
+    let object = object(None);
+    let params = [("least".to_owned(), "1".to_owned())];
+    let request = Request::new(&object, "hog", &params, system_values(&Kernel)).unwrap();
+    let mut session = match BpfHost::running().load_session(&request) {
+        Ok(session) => session,
+        Err(error) => return println!("{}", skip(&error).expect("load")),
+    };
+    for sweeps in 1..=2 {
+        let sweep = session.sweep().unwrap();
+        assert_eq!(sweep.stats.sweeps, sweeps);
+        assert_eq!(sweep.stats.matched, sweep.records.len() as u64);
+        assert_eq!(sweep.stats.dropped, 0);
+        // Shifts and offset of a bitfield and the size of a type, as the fixture adds them.
+        assert!(sweep.stats.warming > 1000, "{:?}", sweep.stats);
+        let me = i64::from(std::process::id());
+        let mine = sweep.records.iter().find(|record| {
+            let field = &request.filter.record.fields[0];
+            matches!(record::decode(record, 0, field), Some(Value::Int(pid, _)) if pid == me)
+        });
+        let values: Vec<_> =
+            record::fields(&request.filter.record, mine.unwrap()).map(|(_, v)| v).collect();
+        // PIDTYPE_SID of the kernel.
+        assert_eq!(values[1].as_ref().and_then(number), Some(3));
+        assert!(matches!(&values[3], Some(Value::Text(comm)) if !comm.is_empty()));
+    }
+}
+
+fn number(value: &Value) -> Option<i64> {
+    match value {
+        Value::Int(value, _) => Some(*value),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_refused_program_is_shown_with_its_line() {
+    let object = object(Some("sweep_bad"));
+    let request = Request::new(&object, "hog", &[], system_values(&Kernel)).unwrap();
+    let error = BpfHost::running().load_session(&request).unwrap_err();
+    let LoadError::Rejected(rejection) = &error else {
+        return println!("{}", skip(&error).expect("a rejection"));
+    };
+    let line = rejection.line.as_ref().unwrap();
+    assert!(line.file.ends_with("sweep.bpf.c"), "{line:?}");
+    assert_eq!(line.text.trim(), "return state->seen;");
+    assert_eq!(rejection.message, "R0 invalid mem access 'map_value_or_null'");
+    assert!(rejection.registers.is_some());
+    assert!(rejection.log.contains("processed "));
+}
