@@ -109,3 +109,54 @@ fn is_narration(line: &str) -> bool {
     let starts = ["from ", "mark_precise", "Func#", "func#", "Live regs", "Global ", "returning "];
     starts.iter().any(|start| line.starts_with(start))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: &str = "\
+0: R1=ctx() R10=fp0
+; where cpu > max @ hog.kf:7
+0: (b7) r6 = 0                        ; R6_w=0
+6: (85) call bpf_task_storage_get#156         ; R0=map_value_or_null(id=1,ks=4,vs=16)
+10: (79) r0 = *(u64 *)(r0 +8)
+R0 invalid mem access 'map_value_or_null'
+processed 9 insns (limit 1000000) max_states_per_insn 0 total_states 0
+";
+
+    fn line_of(slot: usize) -> Option<SourceLine> {
+        (slot == 10).then(|| SourceLine {
+            file: "hog.kf".into(),
+            line: 7,
+            column: 5,
+            text: "    where cpu > max".into(),
+        })
+    }
+
+    #[test]
+    fn the_refused_insn_is_the_last_one_before_the_reason() {
+        let rejection = Rejection::from_log("sweep_hog", Errno(libc::EACCES), LOG, line_of);
+        assert_eq!(rejection.slot, Some(10));
+        assert_eq!(rejection.registers.as_deref(), Some("R0=map_value_or_null(id=1,ks=4,vs=16)"));
+        insta::assert_snapshot!(rejection, @"the kernel refused program `sweep_hog` (EACCES) at hog.kf:7: `where cpu > max`: R0 invalid mem access 'map_value_or_null'");
+        assert_eq!(rejection.log, LOG);
+    }
+
+    #[test]
+    fn a_log_without_insns_gives_its_reason() {
+        let log = "BPF program is too large. Processed 1000001 insn\nprocessed 1000001 insns\n";
+        let rejection = Rejection::from_log("p", Errno(libc::E2BIG), log, line_of);
+        assert_eq!((rejection.slot, &rejection.line), (None, &None));
+        insta::assert_snapshot!(rejection, @"the kernel refused program `p` (E2BIG): BPF program is too large. Processed 1000001 insn");
+    }
+
+    #[test]
+    fn a_log_that_says_nothing_is_not_guessed_at() {
+        for log in ["", "\n\n", "0: (95) exit\n", ": (", "99999999999999999999999: (x)"] {
+            let rejection = Rejection::from_log("p", Errno(libc::EINVAL), log, line_of);
+            assert_eq!(rejection.log, log);
+        }
+        let rejection = Rejection::from_log("p", Errno(libc::EINVAL), "", line_of);
+        assert_eq!(rejection.message, "it gives no reason");
+    }
+}

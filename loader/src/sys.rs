@@ -6,6 +6,8 @@
 
 mod attr;
 mod error;
+#[cfg(test)]
+pub(crate) mod fake;
 mod kernel;
 mod memory;
 pub mod ring;

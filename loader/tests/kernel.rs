@@ -58,10 +58,7 @@ fn a_filter_is_loaded_swept_and_read() {
 }
 
 fn number(value: &Value) -> Option<i64> {
-    match value {
-        Value::Int(value, _) => Some(*value),
-        _ => None,
-    }
+    if let Value::Int(value, _) = value { Some(*value) } else { None }
 }
 
 #[test]
