@@ -118,6 +118,8 @@ pub enum MapKind {
     Array = 2,
     /// An array that each CPU has one of.
     PerCpuArray = 6,
+    /// A hash table that forgets what was used least lately.
+    LruHash = 9,
     /// A ring buffer that user space reads.
     RingBuf = 27,
     /// A value for each task, freed with it.

@@ -16,7 +16,7 @@ fn a_hand_made_sweep() {
 
 #[test]
 fn every_column_by_itself() {
-    for table in [Table::Process, Table::Thread] {
+    for table in Table::ALL {
         for column in supported(table) {
             let name = format!("{}_{}", table.name(), column.name.replace('.', "_"));
             kernel_accepts(&name, &column_sweep(table, &[column]));
@@ -26,7 +26,7 @@ fn every_column_by_itself() {
 
 #[test]
 fn all_columns_of_a_table_in_one_sweep() {
-    for table in [Table::Process, Table::Thread] {
+    for table in Table::ALL {
         let name = format!("{}_all", table.name());
         kernel_accepts(&name, &column_sweep(table, &supported(table)));
     }

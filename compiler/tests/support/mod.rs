@@ -16,6 +16,8 @@ use kfilter_compiler::target::bpf::columns::{Columns, Place};
 const ITERATOR: i16 = -24;
 /// Where the visited rows are counted.
 const VISITED: i16 = -32;
+/// Where the iterator of files or mappings lives.
+const INNER_ITERATOR: i16 = -40;
 
 /// Metadata of one filter that has nothing but statistics.
 pub(crate) fn plain_meta(name: &str) -> ObjectMeta {
@@ -141,7 +143,6 @@ pub(crate) fn none_sweep() -> Module {
 /// A sweep that hands over, for every row, its tid and then the column, or nothing when the
 /// column is unreadable.
 pub(crate) fn column_sweep(table: Table, columns: &[&'static Column]) -> Module {
-    const RECORD: i16 = -256;
     let stats = u32::try_from(SWEEP_STATS_BYTES).expect("small");
     let reader = Columns::new("probe", table, columns, Place { stats: 0, scratch: stats });
     let flags = i64::from(table == Table::Thread);
@@ -149,30 +150,11 @@ pub(crate) fn column_sweep(table: Table, columns: &[&'static Column]) -> Module 
         flags,
         |asm| reader.sweep_start(asm),
         |asm| {
-            reader.row_start(asm);
-            for column in columns {
-                let (unreadable, end) = (asm.label(), asm.label());
-                let field = FieldPath { root: "task_struct", path: vec!["pid"] };
-                asm.load_field(Size::W, R1, R6, field);
-                asm.store(Size::Dw, FP, RECORD, R1);
-                if let Type::Text { .. } | Type::Object = column.ty {
-                    asm.mov(R1, FP);
-                    asm.alu_imm(AluOp::Add, R1, i32::from(RECORD) + 8);
-                    reader.load(asm, column, R1, unreadable);
-                } else {
-                    reader.load(asm, column, R7, unreadable);
-                    asm.store(Size::Dw, FP, RECORD + 8, R7);
+            reader.walk(asm, INNER_ITERATOR, |asm, _next| {
+                for column in columns {
+                    hand_over(asm, &reader, column);
                 }
-                asm.load_map(R1, "records_probe");
-                asm.mov(R2, FP);
-                asm.alu_imm(AluOp::Add, R2, RECORD.into());
-                asm.load_imm(R3, 8 + i64::try_from(column.ty.size()).expect("small"));
-                asm.load_imm(R4, 1);
-                asm.call_helper(130);
-                asm.jump(end);
-                asm.bind(unreadable);
-                asm.bind(end);
-            }
+            });
         },
     );
     let mut module = sweep_module("probe", "filter probe on process {}\n", code);
@@ -181,6 +163,30 @@ pub(crate) fn column_sweep(table: Table, columns: &[&'static Column]) -> Module 
     module.scratch.extend(reader.scratch());
     module.subprograms.extend(reader.subprograms().expect("short jumps"));
     module
+}
+
+/// Hands over the row's tid and one column, unless that is unreadable.
+fn hand_over(asm: &mut Asm, reader: &Columns, column: &Column) {
+    const RECORD: i16 = -256;
+    let end = asm.label();
+    let field = FieldPath { root: "task_struct", path: vec!["pid"] };
+    asm.load_field(Size::W, R1, R6, field);
+    asm.store(Size::Dw, FP, RECORD, R1);
+    if let Type::Text { .. } | Type::Object = column.ty {
+        asm.mov(R1, FP);
+        asm.alu_imm(AluOp::Add, R1, i32::from(RECORD) + 8);
+        reader.load(asm, column, R1, end);
+    } else {
+        reader.load(asm, column, R7, end);
+        asm.store(Size::Dw, FP, RECORD + 8, R7);
+    }
+    asm.load_map(R1, "records_probe");
+    asm.mov(R2, FP);
+    asm.alu_imm(AluOp::Add, R2, RECORD.into());
+    asm.load_imm(R3, 8 + i64::try_from(column.ty.size()).expect("small"));
+    asm.load_imm(R4, 1);
+    asm.call_helper(130);
+    asm.bind(end);
 }
 
 /// Writes the object and lets bpftool load and pin every program of it.

@@ -6,8 +6,8 @@
 //! that a row needs runs it. What is the same for every row is done once before the sweep.
 //!
 //! A sweep's skeleton calls [`Columns::sweep_start`] before it takes the RCU lock,
-//! [`Columns::row_start`] at each task of its iterator, and [`Columns::load`] wherever the
-//! row's code needs a value; it puts [`Columns::subprograms`], [`Columns::maps`] and
+//! [`Columns::walk`] at each task of its iterator, and [`Columns::load`] wherever the row's
+//! code needs a value; it puts [`Columns::subprograms`], [`Columns::maps`] and
 //! [`Columns::scratch`] into the module.
 //!
 //! **Invariant**: `load` finds the row's task in `r6` and changes no register but `dst` and
@@ -18,10 +18,14 @@ mod field;
 mod files;
 mod group;
 mod helper;
+mod mappings;
 mod memory;
+mod object;
 mod paths;
+mod rows;
 mod sums;
 mod task;
+mod values;
 
 use kernel_vm::schema::{Column, Table};
 
@@ -31,13 +35,16 @@ use super::kernel_types;
 use crate::asm::{Asm, JumpTooFar, Label, R0, R6, Reg};
 use crate::object::{DataType, Map, Scratch, Subprogram};
 
+/// Bytes of the stack that [`Columns::walk`] needs for the tables `file` and `mapping`.
+pub const WALK_STACK_BYTES: i16 = 8;
+
 /// What the sweep of one filter reads of the kernel, and how.
 #[derive(Clone, Debug)]
 pub struct Columns {
     filter: String,
     table: Table,
+    found: Vec<Found>,
     groups: Vec<Group>,
-    sums: sums::Needed,
     place: Place,
 }
 
@@ -57,16 +64,16 @@ impl Columns {
     pub fn new(filter: &str, table: Table, used: &[&'static Column], place: Place) -> Self {
         let found: Vec<Found> =
             used.iter().filter_map(|column| paths::find(table, column)).collect();
-        Self {
-            filter: filter.to_owned(),
-            table,
-            groups: Group::ALL
-                .into_iter()
-                .filter(|&group| found.iter().any(|found| found.group() == Some(group)))
-                .collect(),
-            sums: sums::Needed::of(&found),
-            place,
-        }
+        let needed = |group| found.iter().any(|found| found.group() == Some(group));
+        let walks = matches!(table, Table::File | Table::Mapping);
+        let groups = Group::ALL
+            .into_iter()
+            .filter(|&group| {
+                let by_others = walks || needed(Group::Mappings);
+                needed(group) || (group == Group::Row && by_others)
+            })
+            .collect();
+        Self { filter: filter.to_owned(), table, found, groups, place }
     }
 
     /// Whether the bpf host can read `column` in `table` at all.
@@ -128,10 +135,14 @@ impl Columns {
         }
     }
 
-    /// Code for the start of a row: forgets the groups of the previous one. Loses `r0`
-    /// and `r1`.
-    pub fn row_start(&self, asm: &mut Asm) {
-        group::forget(self, asm);
+    /// Code that runs `body` for each row that belongs to the task in `r6`: the task
+    /// itself, or what is below it. Passes over the idle task, which is no process.
+    ///
+    /// `body` may use every register but `r6`, and ends by falling through or by going to
+    /// the label that it is given. `iterator` is the offset of [`WALK_STACK_BYTES`] on the
+    /// stack that are left alone meanwhile; the tables `process` and `thread` need none.
+    pub fn walk(&self, asm: &mut Asm, iterator: i16, body: impl FnOnce(&mut Asm, Label)) {
+        rows::walk(self, asm, iterator, body);
     }
 
     /// Leaves `column`'s value in `dst`, or goes to `unreadable`.

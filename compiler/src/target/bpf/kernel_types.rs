@@ -180,7 +180,15 @@ pub const KERNEL_STRUCTS: &[KernelStruct] = &[
     layout("cgroup", &[("kn", Kind::Pointer("kernfs_node"))]),
     layout("kernfs_node", &[("id", U64)]),
     layout("files_struct", &[("fdt", Kind::Pointer("fdtable"))]),
-    layout("fdtable", &[("max_fds", U32), ("fd", Kind::Memory), ("open_fds", Kind::Memory)]),
+    layout(
+        "fdtable",
+        &[
+            ("max_fds", U32),
+            ("fd", Kind::Memory),
+            ("close_on_exec", Kind::Memory),
+            ("open_fds", Kind::Memory),
+        ],
+    ),
     layout(
         "file",
         &[
@@ -204,7 +212,7 @@ pub const KERNEL_STRUCTS: &[KernelStruct] = &[
             ("i_size", S64),
         ],
     ),
-    layout("super_block", &[("s_dev", U32), ("s_magic", U64)]),
+    layout("super_block", &[("s_dev", U32), ("s_flags", U64), ("s_magic", U64)]),
     layout("address_space", &[("nrpages", U64)]),
     layout(
         "vm_area_struct",

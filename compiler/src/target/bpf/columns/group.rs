@@ -11,7 +11,7 @@ use kernel_vm::abi::SweepStats;
 use super::cputime::{self, Half};
 use super::paths::Found;
 use super::sums::Sum;
-use super::{Columns, field, files, memory, sums};
+use super::{Columns, field, files, mappings, memory, rows, sums};
 use crate::asm::{AluOp, Asm, Cond, JumpTooFar, Label, R0, R1, R2, R3, R6, Reg, Size};
 use crate::object::{Map, Subprogram};
 
@@ -32,10 +32,15 @@ pub(super) enum Group {
     Memory,
     /// Open descriptors.
     Files,
+    /// Sums over the mappings of a process.
+    Mappings,
+    /// The file of a row below the process.
+    Row,
 }
 
 impl Group {
-    pub(super) const ALL: [Self; 3] = [Self::Sums, Self::Memory, Self::Files];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Sums, Self::Memory, Self::Files, Self::Mappings, Self::Row];
 
     /// The name of its function, before that of the filter.
     const fn function(self) -> &'static str {
@@ -43,6 +48,8 @@ impl Group {
             Self::Sums => "sums",
             Self::Memory => "memory",
             Self::Files => "files",
+            Self::Mappings => "mappings",
+            Self::Row => "row",
         }
     }
 
@@ -52,13 +59,16 @@ impl Group {
             Self::Sums => Sum::COUNT,
             Self::Memory => memory::WORDS,
             Self::Files => files::WORDS,
+            Self::Mappings => mappings::WORDS,
+            Self::Row => rows::WORDS,
         }
     }
 
     pub(super) fn maps(self, filter: &str) -> Vec<Map> {
         match self {
             Self::Memory => vec![memory::map(filter)],
-            Self::Sums | Self::Files => Vec::new(),
+            Self::Mappings => vec![mappings::map(filter)],
+            Self::Sums | Self::Files | Self::Row => Vec::new(),
         }
     }
 
@@ -67,13 +77,15 @@ impl Group {
             Self::Sums => Ok(vec![sums::subprogram(columns)?]),
             Self::Memory => memory::subprograms(columns),
             Self::Files => files::subprograms(columns),
+            Self::Mappings => mappings::subprograms(columns),
+            Self::Row => rows::subprograms(columns),
         }
     }
 
     pub(super) fn sweep_start(self, columns: &Columns, asm: &mut Asm) {
         match self {
             Self::Memory => memory::sweep_start(columns, asm),
-            Self::Sums | Self::Files => (),
+            Self::Sums | Self::Files | Self::Mappings | Self::Row => (),
         }
     }
 }
@@ -145,22 +157,28 @@ pub(super) fn load(found: Found, columns: &Columns, asm: &mut Asm, dst: Reg, unr
         Found::Resident(counters) => memory::resident(columns, asm, dst, counters),
         Found::PeakResident => memory::peak(columns, asm, dst),
         Found::Files => files::count(columns, asm, dst),
+        Found::Mappings(word) => mappings::sum(columns, asm, dst, word),
+        Found::Row(value) => value.load(columns, asm, dst),
         Found::Path(..)
         | Found::AddressSpace(..)
         | Found::Special(_)
         | Found::Thread(_)
-        | Found::ThreadTime(_) => (),
+        | Found::ThreadTime(_)
+        | Found::Fill(_) => (),
     }
 }
 
-/// Runs the group's function unless it ran for this row.
-fn ensure(group: Group, columns: &Columns, asm: &mut Asm, unreadable: Label) {
+/// Runs the group's function unless it ran for this row. That of a row below the process
+/// needs no task.
+pub(super) fn ensure(group: Group, columns: &Columns, asm: &mut Asm, unreadable: Label) {
     let known = asm.label();
     asm.load_data(R0, ".bss", columns.layout().group(group));
     asm.load(Size::Dw, R0, R0, 0);
     asm.jump_if_imm(Cond::Eq, R0, OK, known);
     asm.jump_if_imm(Cond::Eq, R0, UNREADABLE, unreadable);
-    asm.mov(R1, R6);
+    if group != Group::Row {
+        asm.mov(R1, R6);
+    }
     asm.call_subprog(&columns.symbol(group.function()));
     asm.jump_if_imm(Cond::Ne, R0, 0, unreadable);
     asm.bind(known);

@@ -2,6 +2,10 @@
 
 use crate::asm::{AluOp, Asm, FP, R1, R2, R3, R4, Reg};
 
+/// `bpf_map_update_elem(map, key, value, flags)`
+pub(super) const MAP_UPDATE: i32 = 2;
+/// `BPF_NOEXIST`
+pub(super) const UPDATE_IF_ABSENT: i64 = 1;
 /// `bpf_probe_read_kernel(to, bytes, from)`
 pub(super) const PROBE_READ_KERNEL: i32 = 113;
 /// `bpf_loop(count, callback, context, flags)`

@@ -5,9 +5,11 @@ use kernel_vm::schema::{Column, Table};
 use super::cputime::Half;
 use super::field::{self, Hop};
 use super::group::Group;
+use super::object::Filler;
 use super::sums::Sum;
 use super::task::Special;
-use super::{Columns, memory};
+use super::values::RowValue;
+use super::{Columns, mappings, memory, object};
 use crate::asm::{AluOp, Asm, Cond, Label, R0, R6, Reg};
 
 /// How a column is read.
@@ -33,6 +35,12 @@ pub(super) enum Found {
     PeakResident,
     /// Open descriptors.
     Files,
+    /// A sum over the process's mappings.
+    Mappings(u32),
+    /// A value of the row below the process.
+    Row(RowValue),
+    /// What a function fills a buffer with.
+    Fill(Filler),
 }
 
 /// What is done with a value once it is loaded.
@@ -126,8 +134,41 @@ const TASK: &[(&str, Found)] = &[
         ),
     ),
     ("files", Found::Files),
+    ("shared_mapped", Found::Mappings(mappings::SHARED)),
+    ("shm_objects", Found::Mappings(mappings::OBJECTS)),
+    ("shm_tmpfs", Found::Mappings(mappings::TMPFS)),
+    ("shm_sysv", Found::Mappings(mappings::SYSV)),
+    ("shm_anon", Found::Mappings(mappings::ANON)),
     // RLIMIT_NOFILE
     ("file_limit", Found::Special(Special::FileLimit)),
+];
+
+/// Columns of `file`.
+const FILE: &[(&str, Found)] = &[
+    ("fd", Found::Row(RowValue::First)),
+    ("kind", Found::Row(RowValue::Object(object::KIND))),
+    ("device", Found::Row(RowValue::Object(object::DEVICE))),
+    ("inode", Found::Row(RowValue::Object(object::INODE))),
+    ("name", Found::Fill(Filler::Name)),
+    ("flags", Found::Row(RowValue::OpenFlags)),
+    ("position", Found::Row(RowValue::Object(object::POSITION))),
+    ("size", Found::Row(RowValue::Object(object::SIZE))),
+];
+
+/// Columns of `mapping`.
+const MAPPING: &[(&str, Found)] = &[
+    ("address", Found::Row(RowValue::First)),
+    ("size", Found::Row(RowValue::Length)),
+    ("permissions", Found::Row(RowValue::Permissions)),
+    ("shared", Found::Row(RowValue::Flag(mappings::MAY_SHARE))),
+    ("writable", Found::Row(RowValue::Flag(mappings::WRITE))),
+    ("executable", Found::Row(RowValue::Flag(mappings::EXECUTE))),
+    ("object", Found::Fill(Filler::Identity)),
+    ("object.device", Found::Row(RowValue::Object(object::DEVICE))),
+    ("object.inode", Found::Row(RowValue::Object(object::INODE))),
+    ("object.kind", Found::Row(RowValue::Object(object::KIND))),
+    ("object.name", Found::Fill(Filler::Name)),
+    ("object.resident", Found::Row(RowValue::Object(object::RESIDENT))),
 ];
 
 /// Counters, by the name of their column.
@@ -149,6 +190,14 @@ const COUNTERS: &[(&str, &[Sum])] = &[
 pub(super) fn find(table: Table, column: &Column) -> Option<Found> {
     if !column.tables.contains(table) {
         return None;
+    }
+    let row = match table {
+        Table::File => FILE.iter().find(|entry| entry.0 == column.name),
+        Table::Mapping => MAPPING.iter().find(|entry| entry.0 == column.name),
+        Table::Process | Table::Thread => None,
+    };
+    if let Some(&(_, found)) = row {
+        return Some(found);
     }
     let named = TASK.iter().find(|entry| entry.0 == column.name).map(|entry| entry.1);
     named.or_else(|| counter(table, column.name))
@@ -184,6 +233,8 @@ impl Found {
             Self::Process(_) | Self::ProcessTime(_) => Some(Group::Sums),
             Self::Resident(_) | Self::PeakResident => Some(Group::Memory),
             Self::Files => Some(Group::Files),
+            Self::Mappings(_) => Some(Group::Mappings),
+            Self::Row(_) | Self::Fill(_) => Some(Group::Row),
         }
     }
 
@@ -198,7 +249,10 @@ impl Found {
             | Self::ProcessTime(_)
             | Self::Resident(_)
             | Self::PeakResident
-            | Self::Files => true,
+            | Self::Files
+            | Self::Mappings(_)
+            | Self::Row(_)
+            | Self::Fill(_) => true,
         }
     }
 
@@ -214,7 +268,11 @@ impl Found {
             | Self::ProcessTime(_)
             | Self::Resident(_)
             | Self::PeakResident
-            | Self::Files => super::group::load(self, columns, asm, dst, unreadable),
+            | Self::Files
+            | Self::Mappings(_) => super::group::load(self, columns, asm, dst, unreadable),
+            Self::Row(value) if value.is_of_walk() => value.load(columns, asm, dst),
+            Self::Row(_) => super::group::load(self, columns, asm, dst, unreadable),
+            Self::Fill(filler) => filler.load(columns, asm, unreadable),
         }
     }
 }

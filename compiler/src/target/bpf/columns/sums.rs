@@ -29,10 +29,6 @@ pub(super) enum Sum {
     WriteChars,
 }
 
-/// Which sums a filter needs, in their fixed order.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Needed(Vec<Sum>);
-
 /// Times that the pass is made before the row counts as unreadable.
 const ATTEMPTS: i32 = 4;
 /// `BPF_TASK_ITER_PROC_THREADS`
@@ -104,24 +100,22 @@ impl Sum {
     }
 }
 
-impl Needed {
-    /// The sums that these columns are made of.
-    pub(super) fn of(found: &[Found]) -> Self {
-        let mut all: Vec<Sum> = Vec::new();
-        for &found in found {
-            if let Found::Process(sums) = found {
-                all.extend(sums);
-            } else if let Found::ProcessTime(_) = found {
-                all.extend([Sum::Exec, Sum::User, Sum::System]);
-            }
+/// The sums that these columns are made of, in their fixed order.
+fn needed(found: &[Found]) -> Vec<Sum> {
+    let mut all: Vec<Sum> = Vec::new();
+    for &found in found {
+        if let Found::Process(sums) = found {
+            all.extend(sums);
+        } else if let Found::ProcessTime(_) = found {
+            all.extend([Sum::Exec, Sum::User, Sum::System]);
         }
-        Self(Sum::ALL.into_iter().filter(|sum| all.contains(sum)).collect())
     }
+    Sum::ALL.into_iter().filter(|sum| all.contains(sum)).collect()
 }
 
 /// `u64 sums(task)`: 0 when the sums stand in `.bss`.
 pub(super) fn subprogram(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
-    let needed = &columns.sums.0;
+    let needed = &needed(&columns.found);
     let layout = columns.layout();
     let mut asm = Asm::new();
     let (again, next, end, torn) = (asm.label(), asm.label(), asm.label(), asm.label());
