@@ -272,7 +272,7 @@ impl Filler {
         group::ensure(Group::Row, columns, &mut asm, failed);
         asm.load_data(R7, ".bss", columns.layout().group(Group::Row));
         match self {
-            Self::Name => fill_name(&mut asm, failed),
+            Self::Name => fill_name(&mut asm, columns.table, failed),
             Self::Identity => {
                 for (offset, index) in [(0, DEVICE), (8, INODE)] {
                     asm.load(Size::Dw, R1, R7, word(index));
@@ -290,10 +290,17 @@ impl Filler {
 }
 
 /// Fills the buffer at `r8` from the row's block at `r7`.
-fn fill_name(asm: &mut Asm, failed: Label) {
+fn fill_name(asm: &mut Asm, table: Table, failed: Label) {
     let end = asm.label();
     for offset in (0..NAME_BYTES).step_by(8) {
         asm.store_imm(Size::Dw, R8, offset, 0);
+    }
+    if table == Table::File {
+        // Inside the kernel these have names that say nothing, or the root's.
+        asm.load(Size::Dw, R1, R7, word(KIND));
+        for kind in ["pipe", "socket", "pidfd"] {
+            asm.jump_if_imm(Cond::Eq, R1, value(EnumKind::FileKind, kind) as i32, end);
+        }
     }
     asm.load(Size::Dw, R3, R7, word(NAME));
     asm.jump_if_imm(Cond::Eq, R3, 0, end);
