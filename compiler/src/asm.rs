@@ -6,6 +6,8 @@
 //! **Invariant**: labels are bound at most once and jumps lead forward or to a bound label;
 //! [`Asm::finish`] refuses code whose jumps do not fit, it never truncates an offset.
 
+mod reach;
+
 use crate::code::{Code, FieldPath, LineMark, Reloc, RelocKind, Slot};
 use crate::hir::Span;
 
@@ -253,7 +255,7 @@ impl Asm {
         }
     }
 
-    /// The finished code.
+    /// The finished code, without what nothing reaches.
     ///
     /// # Errors
     /// When a jump is too long.
@@ -261,6 +263,7 @@ impl Asm {
     /// # Panics
     /// When a label that is jumped to was never bound: our own bug.
     pub fn finish(mut self) -> Result<Code, JumpTooFar> {
+        reach::prune(&mut self.code, &mut self.labels, &mut self.jumps);
         for (pc, label) in self.jumps {
             let target = self.labels[label.0 as usize].expect("every label is bound");
             let distance = target as i64 - pc as i64 - 1;
@@ -480,13 +483,34 @@ mod tests {
     fn a_jump_that_does_not_fit_is_refused() {
         let mut asm = Asm::new();
         let end = asm.label();
-        asm.jump(end);
+        asm.jump_if_imm(Cond::Eq, R1, 0, end);
         for _ in 0..=i16::MAX {
             asm.load_imm(R0, 0);
         }
         asm.bind(end);
         asm.exit();
         assert_eq!(asm.finish(), Err(JumpTooFar { distance: 32768 }));
+    }
+
+    #[test]
+    fn what_nothing_reaches_goes_and_the_rest_moves_up() {
+        let mut asm = Asm::new();
+        let (used, unused) = (asm.label(), asm.label());
+        let (a, b) = (Span { start: 0, end: 1 }, Span { start: 2, end: 3 });
+        asm.jump(used);
+        asm.bind(unused);
+        asm.mark(a);
+        asm.load_map(R1, "gone");
+        asm.exit();
+        asm.bind(used);
+        asm.mark(b);
+        asm.load_map(R1, "kept");
+        asm.exit();
+        let code = asm.finish().expect("short jumps");
+        assert_eq!(code.slots.len(), 4);
+        assert_eq!(code.slots[0].off, 0);
+        assert_eq!(code.relocs, [Reloc { pc: 1, kind: RelocKind::Map("kept".to_owned()) }]);
+        assert_eq!(code.lines, [LineMark { pc: 1, span: b }]);
     }
 
     #[test]

@@ -1,14 +1,111 @@
 //! The `bpf` target: one `syscall` program a filter that sweeps its whole table.
 //!
-//! Around the row body stands the open-coded task iterator. What a column is in the kernel
-//! is written in one place, `columns`:
-//!
-//! - `load(asm, column, dst, unreadable)` leaves an integer column's value in `dst`, or
-//!   goes to `unreadable`; the row's task is in `r6`. `r0` to `r5` may be lost; `clobbers`
-//!   says whether calls are made. Without calls only `dst` and `r0` change.
-//! - For a text column (and for `object`) `dst` is `r1` and holds the address of a buffer on
-//!   the stack, aligned to 8 and as long as the column's type; `load` fills all of it, zeros
-//!   after the text.
+//! [`columns`] says what a column is in the kernel, `sweep` what stands around the row
+//! body; the body comes from `lower`.
 
 pub mod columns;
 pub mod kernel_types;
+mod sweep;
+
+use kernel_vm::abi::SWEEP_STATS_BYTES;
+
+use self::columns::{Columns, Place};
+use crate::asm::JumpTooFar;
+use crate::hir::Filter;
+use crate::lir::Routine;
+use crate::lower::{Host, lower};
+use crate::object::{DataType, Map, MapKind, Program, ProgramSection, Scratch, Subprogram};
+use crate::plan::Plan;
+
+/// Bytes of the ring buffer for records: room for a record of every thread of a large
+/// machine.
+const RING_BYTES: u32 = 1 << 20;
+/// `BPF_F_NO_PREALLOC`
+const NO_PREALLOC: u32 = 1;
+/// Most bytes of stack for a sweep; the kernel's 512 less what the deepest routine below
+/// it takes.
+pub const FRAME_BYTES_MAX: u32 = 416;
+
+/// What one filter adds to an object.
+#[derive(Clone, Debug)]
+pub struct Sweep {
+    /// The program.
+    pub program: Program,
+    /// Its maps.
+    pub maps: Vec<Map>,
+    /// The functions that its columns need.
+    pub subprograms: Vec<Subprogram>,
+    /// Its variables in `.bss` beside the statistics.
+    pub scratch: Vec<Scratch>,
+    /// The routines that it calls.
+    pub routines: Vec<Routine>,
+    /// Bytes of `.bss` that it takes from where it was placed.
+    pub bss_bytes: u32,
+    /// Bytes of stack that it needs.
+    pub frame_bytes: u32,
+}
+
+/// Symbol of the program that sweeps for a filter.
+#[must_use]
+pub fn sweep_symbol(filter: &str) -> String {
+    format!("sweep_{filter}")
+}
+
+/// Name of the ring buffer that its records go to.
+#[must_use]
+pub fn records_map(filter: &str) -> String {
+    format!("records_{filter}")
+}
+
+/// Name of the task storage that holds its state.
+#[must_use]
+pub fn state_map(filter: &str) -> String {
+    format!("state_{filter}")
+}
+
+/// Code, maps and data of `filter`, whose parameters stand `rodata` bytes into `.rodata`
+/// and whose block in `.bss` begins at `bss`.
+///
+/// # Errors
+/// When a jump does not fit.
+pub fn compile(filter: &Filter, plan: &Plan, rodata: u32, bss: u32) -> Result<Sweep, JumpTooFar> {
+    let used: Vec<_> = plan.columns.iter().map(|place| place.column).collect();
+    let place = Place { stats: bss, scratch: bss + SWEEP_STATS_BYTES as u32 };
+    let columns = Columns::new(&filter.name, filter.table, &used, place);
+    let body = lower(filter, plan, Host::Bpf, sweep::RESERVED);
+    let (records, state) = (records_map(&filter.name), state_map(&filter.name));
+    let names = sweep::Names { records: &records, state: &state, stats: bss, params: rodata };
+    let (code, frame_bytes) = sweep::program(filter.table, plan, &body, &columns, &names)?;
+    let mut maps = vec![Map {
+        name: records,
+        kind: MapKind::RingBuf,
+        flags: 0,
+        max_entries: RING_BYTES,
+        key: None,
+        value: None,
+    }];
+    if plan.state_size > 0 {
+        maps.push(Map {
+            name: state,
+            kind: MapKind::TaskStorage,
+            flags: NO_PREALLOC,
+            max_entries: 0,
+            key: Some(DataType::I32),
+            value: Some(DataType::words(plan.state_size / 8)),
+        });
+    }
+    maps.extend(columns.maps());
+    Ok(Sweep {
+        program: Program {
+            name: sweep_symbol(&filter.name),
+            section: ProgramSection::Syscall,
+            code,
+        },
+        maps,
+        subprograms: columns.subprograms()?,
+        scratch: columns.scratch(),
+        routines: body.function.routines(),
+        bss_bytes: SWEEP_STATS_BYTES as u32 + columns.scratch_bytes(),
+        frame_bytes,
+    })
+}

@@ -1,0 +1,167 @@
+//! From source text to an object: the stages in a row.
+//!
+//! **Invariant**: an object is written only when nothing was wrong in the whole file.
+
+mod bounds;
+mod meta;
+mod vm_section;
+
+use kernel_vm::abi::{RECORD_BYTES_MAX, RECORD_FIELDS_MAX, ROW_COLUMNS_MAX};
+use kernel_vm::object::{Block, FORMAT, ObjectMeta};
+use kernel_vm::schema::SCHEMA_VERSION;
+
+pub use self::bounds::Bounds;
+use crate::diagnostic::Diagnostic;
+use crate::hir::Filter;
+use crate::lir::Routine;
+use crate::object::{Module, ObjectError};
+use crate::plan::Plan;
+use crate::target::{bpf, routine, vm};
+
+/// Bytes of stack that a `vm` program may take: those of one BPF frame.
+const VM_FRAME_BYTES_MAX: u32 = 512;
+
+/// What compiling a source text yields.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// The object: an ELF BPF relocatable.
+    pub object: Vec<u8>,
+    /// Its metadata.
+    pub meta: ObjectMeta,
+    /// Warnings.
+    pub diagnostics: Vec<Diagnostic>,
+    /// What each filter costs at most, in the order of the metadata.
+    pub bounds: Vec<Bounds>,
+    module: Module,
+}
+
+impl Compiled {
+    /// The object's programs as text, beside the source lines that they come from.
+    #[must_use]
+    pub fn listing(&self) -> String {
+        crate::listing::listing(&self.module)
+    }
+}
+
+/// Compiles `source`, which diagnostics and line information call `file_name`.
+///
+/// # Errors
+/// Every error and warning of the text, in its order.
+pub fn compile(file_name: &str, source: &str) -> Result<Compiled, Vec<Diagnostic>> {
+    let analysis = crate::parse_and_check(source);
+    if analysis.has_errors() {
+        return Err(analysis.diagnostics);
+    }
+    let mut diagnostics = analysis.diagnostics;
+    let mut build = Build::new(file_name, source);
+    for filter in &analysis.filters {
+        if let Err(diagnostic) = build.filter(&crate::simplify::simplify(filter)) {
+            diagnostics.push(*diagnostic);
+        }
+    }
+    if diagnostics.iter().any(|d| d.severity == crate::diagnostic::Severity::Error) {
+        return Err(diagnostics);
+    }
+    let module = build.module.finish_routines(build.routines);
+    let object = crate::object::write(&module).map_err(|error| {
+        diagnostics.push(not_writable(&analysis.filters, &error));
+        diagnostics.clone()
+    })?;
+    let meta = module.meta.clone();
+    Ok(Compiled { object, meta, diagnostics, bounds: build.bounds, module })
+}
+
+struct Build {
+    module: Module,
+    routines: Vec<Routine>,
+    bounds: Vec<Bounds>,
+    bss: u32,
+}
+
+impl Build {
+    fn new(file_name: &str, source: &str) -> Self {
+        let meta = ObjectMeta {
+            format: FORMAT,
+            schema: SCHEMA_VERSION,
+            compiler: env!("CARGO_PKG_VERSION").to_owned(),
+            source: file_name.to_owned(),
+            filters: Vec::new(),
+        };
+        let module = Module {
+            meta,
+            source: source.to_owned(),
+            programs: Vec::new(),
+            subprograms: Vec::new(),
+            maps: Vec::new(),
+            rodata: Vec::new(),
+            scratch: Vec::new(),
+            vm: Vec::new(),
+        };
+        Self { module, routines: Vec::new(), bounds: Vec::new(), bss: 0 }
+    }
+
+    fn filter(&mut self, filter: &Filter) -> Result<(), Box<Diagnostic>> {
+        let plan = Plan::new(filter);
+        check_sizes(filter, &plan)?;
+        let too_far = |_| too_large(filter, "a jump in its code is too long");
+        let rodata = Block { offset: self.module.rodata.len() as u32, size: plan.rodata_size };
+        let sweep = bpf::compile(filter, &plan, rodata.offset, self.bss).map_err(too_far)?;
+        let program = vm::compile(filter, &plan).map_err(too_far)?;
+        if sweep.frame_bytes > bpf::FRAME_BYTES_MAX || program.frame_bytes > VM_FRAME_BYTES_MAX {
+            return Err(too_large(filter, "what it computes does not fit the stack"));
+        }
+        let linked = vm_section::link(&program).map_err(too_far)?;
+        let vm = Block { offset: self.module.vm.len() as u32, size: linked.len() as u32 };
+        self.bounds.push(Bounds::new(filter, &plan, &sweep, &linked));
+        self.module.meta.filters.push(meta::filter(filter, &plan, rodata, self.bss, vm));
+        self.module.rodata.extend(meta::defaults(filter, &plan));
+        self.module.vm.extend(linked);
+        self.module.programs.push(sweep.program);
+        self.module.maps.extend(sweep.maps);
+        self.module.subprograms.extend(sweep.subprograms);
+        self.module.scratch.extend(sweep.scratch);
+        self.routines.extend(sweep.routines);
+        self.bss += sweep.bss_bytes.next_multiple_of(8);
+        Ok(())
+    }
+}
+
+impl Module {
+    /// Adds the routines that some program calls, each once.
+    fn finish_routines(mut self, mut routines: Vec<Routine>) -> Self {
+        routines.sort_unstable();
+        routines.dedup();
+        for wanted in routines {
+            self.subprograms.push(routine::subprogram(wanted));
+        }
+        self
+    }
+}
+
+fn check_sizes(filter: &Filter, plan: &Plan) -> Result<(), Box<Diagnostic>> {
+    if plan.record_size as usize > RECORD_BYTES_MAX || plan.fields.len() > RECORD_FIELDS_MAX {
+        let what = format!(
+            "its records would have {} bytes in {} fields; {RECORD_BYTES_MAX} bytes and \
+             {RECORD_FIELDS_MAX} fields are the most",
+            plan.record_size,
+            plan.fields.len(),
+        );
+        return Err(too_large(filter, &what));
+    }
+    if plan.columns.len() > ROW_COLUMNS_MAX {
+        let what = format!("it reads more than {ROW_COLUMNS_MAX} columns");
+        return Err(too_large(filter, &what));
+    }
+    Ok(())
+}
+
+fn too_large(filter: &Filter, what: &str) -> Box<Diagnostic> {
+    let message = format!("the filter `{}` is too large", filter.name);
+    let diagnostic = Diagnostic::error("K0090", message, filter.name_span, what);
+    Box::new(diagnostic.help("split it into several filters"))
+}
+
+fn not_writable(filters: &[Filter], error: &ObjectError) -> Diagnostic {
+    let span = filters.first().map(|filter| filter.name_span).unwrap_or_default();
+    Diagnostic::error("K0091", format!("no object can be written: {error}"), span, "")
+}

@@ -1,0 +1,188 @@
+//! The routines behind `mean`, `deviation`, `zscore`, `peak` and `slope`.
+//!
+//! Weights are fixed-point numbers with 32 bits after the point, from 0 to 2^32. The exact
+//! integer formulas stand in the section "History" of `docs/language.md`.
+//!
+//! **Invariant**: nothing here can overflow: a value has at most 62 bits, its fraction
+//! included, so that a difference has 63 and a variance 126.
+
+use crate::arith::routines::{not_zero, wide_product};
+use crate::lir::{AluOp, Base, Cond, Function, Op, VReg};
+
+/// One, as a weight.
+pub(crate) const ONE: i64 = 1 << 32;
+
+/// The coefficients of `2^-f = 1 - f (a1 - f (a2 - …))` for `f` from 0 to 1, scaled by 2^32:
+/// off by less than 2^-30.
+pub(crate) const DECAY_COEFFICIENTS: [i64; 7] =
+    [2977044471, 1031764939, 238387495, 41304489, 5712048, 639488, 48550];
+
+/// `1 << log` if `reg` has a bit at or above `bit` (1 to 63), else 0. Without a branch, as a
+/// verifier would follow every combination of them.
+fn step_if_beyond(f: &mut Function, reg: VReg, bit: i32, log: i32) -> VReg {
+    let top = f.alu(AluOp::Rsh, reg, bit);
+    let some = not_zero(f, top);
+    f.alu(AluOp::Lsh, some, log)
+}
+
+/// `decay(dt, half_life)`: the weight `2^(-dt / half_life)`.
+pub(crate) fn decay() -> Function {
+    let mut function = Function::default();
+    let f = &mut function;
+    let [dt, half_life] = f.entry();
+    let (all, nothing) = (f.place(), f.place());
+    f.branch(Cond::Sle, dt, 0, all);
+    f.branch(Cond::Sle, half_life, 0, nothing);
+    let halvings = f.alu(AluOp::Div, dt, half_life);
+    f.branch(Cond::Gt, halvings, 32, nothing);
+    let rest = f.alu(AluOp::Mod, dt, half_life);
+    let unit = f.reg();
+    f.mov(unit, half_life);
+    for (step, log) in [(16, 4), (8, 3), (4, 2), (2, 1), (1, 0)] {
+        let shift = step_if_beyond(f, unit, 31 + step, log);
+        f.alu_into(unit, AluOp::Rsh, unit, shift);
+        f.alu_into(rest, AluOp::Rsh, rest, shift);
+    }
+    let fraction = f.alu(AluOp::Lsh, rest, 32);
+    f.alu_into(fraction, AluOp::Div, fraction, unit);
+    let mut sum = f.constant(DECAY_COEFFICIENTS[6]);
+    let rest = DECAY_COEFFICIENTS[..6].iter().rev().copied();
+    for coefficient in rest.chain([ONE]) {
+        let part = f.alu(AluOp::Mul, sum, fraction);
+        let part = f.alu(AluOp::Rsh, part, 32);
+        let constant = f.constant(coefficient);
+        sum = f.alu(AluOp::Sub, constant, part);
+    }
+    let weight = f.alu(AluOp::Rsh, sum, halvings);
+    f.push(Op::Return(weight));
+    f.bind(all);
+    let one = f.constant(ONE);
+    f.push(Op::Return(one));
+    f.bind(nothing);
+    let zero = f.constant(0);
+    f.push(Op::Return(zero));
+    function
+}
+
+/// `spread(variance, difference, weight)`: the variance after a value that differs so much
+/// from the mean: `(variance + difference * (difference * weight)) * (1 - weight)`.
+pub(crate) fn spread() -> Function {
+    let mut function = Function::default();
+    let f = &mut function;
+    let [variance, difference, weight] = f.entry();
+    let step = crate::arith::emit_scale(f, difference, weight);
+    // Both have the same sign, or the step is 0.
+    let positive = f.place();
+    f.branch(Cond::Sge, difference, 0, positive);
+    f.push(Op::Neg { dst: difference, src: difference });
+    f.push(Op::Neg { dst: step, src: step });
+    f.bind(positive);
+    let (high, low) = wide_product(f, difference, step);
+    let old = f.load(Base::Reg(variance), 0);
+    f.alu_into(low, AluOp::Add, low, old);
+    carry(f, low, old, high);
+    let old = f.load(Base::Reg(variance), 8);
+    f.alu_into(high, AluOp::Add, high, old);
+
+    let kept = f.constant(ONE);
+    let kept = f.alu(AluOp::Sub, kept, weight);
+    let digit = |f: &mut Function, word: VReg| {
+        let low = f.alu(AluOp::Lsh, word, 32);
+        let low = f.alu(AluOp::Rsh, low, 32);
+        let high = f.alu(AluOp::Rsh, word, 32);
+        (f.alu(AluOp::Mul, low, kept), f.alu(AluOp::Mul, high, kept))
+    };
+    let (d0, d1) = digit(f, low);
+    let part = f.alu(AluOp::Rsh, d0, 32);
+    let new_low = f.alu(AluOp::Add, d1, part);
+    let (d2, new_high) = digit(f, high);
+    carry(f, new_low, part, new_high);
+    let part = f.alu(AluOp::Lsh, d2, 32);
+    f.alu_into(new_low, AluOp::Add, new_low, part);
+    carry(f, new_low, part, new_high);
+    let part = f.alu(AluOp::Rsh, d2, 32);
+    f.alu_into(new_high, AluOp::Add, new_high, part);
+    f.store(Base::Reg(variance), 0, new_low);
+    f.store(Base::Reg(variance), 8, new_high);
+    let zero = f.constant(0);
+    f.push(Op::Return(zero));
+    function
+}
+
+/// `high += 1` if the sum that left `low` after adding `part` wrapped.
+fn carry(f: &mut Function, low: VReg, part: VReg, high: VReg) {
+    let none = f.place();
+    f.branch(Cond::Ge, low, part, none);
+    f.alu_into(high, AluOp::Add, high, 1);
+    f.bind(none);
+}
+
+/// `root(variance)`: its square root, rounded down after the low bits that do not fit 62
+/// were dropped in pairs.
+pub(crate) fn root() -> Function {
+    let mut function = Function::default();
+    let f = &mut function;
+    let [variance] = f.entry();
+    let low = f.load(Base::Reg(variance), 0);
+    let high = f.load(Base::Reg(variance), 8);
+    let shift = f.constant(0);
+    let zero = f.place();
+    let narrow = f.place();
+    f.branch(Cond::Eq, high, 0, narrow);
+    let wide = f.place();
+    let top = f.alu(AluOp::Rsh, high, 60);
+    f.branch(Cond::Eq, top, 0, wide);
+    f.mov(low, high);
+    f.push(Op::Const { dst: high, value: 0 });
+    f.push(Op::Const { dst: shift, value: 32 });
+    f.bind(wide);
+    for (half, log, bit) in [(16, 4, 28), (8, 3, 12), (4, 2, 4), (2, 1, 0)] {
+        // The last test asks for any bit of `high` at all.
+        let any = f.alu(AluOp::Rsh, high, bit.max(1));
+        let any = if bit == 0 { f.alu(AluOp::Or, any, high) } else { any };
+        let some = not_zero(f, any);
+        let steps = f.alu(AluOp::Lsh, some, log);
+        let bits = f.alu(AluOp::Lsh, steps, 1);
+        f.alu_into(low, AluOp::Rsh, low, bits);
+        // What moves from high to low: `high << (64 - bits)`, nothing when `bits` is 0.
+        let moved = f.alu(AluOp::Lsh, high, 64 - 2 * half);
+        let mask = f.neg(some);
+        f.alu_into(moved, AluOp::And, moved, mask);
+        f.alu_into(low, AluOp::Or, low, moved);
+        f.alu_into(high, AluOp::Rsh, high, bits);
+        f.alu_into(shift, AluOp::Add, shift, steps);
+    }
+    f.bind(narrow);
+    let once = step_if_beyond(f, low, 62, 0);
+    f.alu_into(shift, AluOp::Add, shift, once);
+    f.alu_into(once, AluOp::Lsh, once, 1);
+    f.alu_into(low, AluOp::Rsh, low, once);
+    f.branch(Cond::Eq, low, 0, zero);
+
+    // A power of two above the root and at most twice as large; then Newton's steps, which
+    // come down to it: five square the error from 1 to less than 2^-31.
+    let guess = f.constant(2);
+    let left = f.reg();
+    f.mov(left, low);
+    for (step, log) in [(32, 4), (16, 3), (8, 2), (4, 1), (2, 0)] {
+        let half = step_if_beyond(f, left, step, log);
+        f.alu_into(guess, AluOp::Lsh, guess, half);
+        f.alu_into(half, AluOp::Lsh, half, 1);
+        f.alu_into(left, AluOp::Rsh, left, half);
+    }
+    for _ in 0..5 {
+        let other = f.alu(AluOp::Div, low, guess);
+        f.alu_into(guess, AluOp::Add, guess, other);
+        f.alu_into(guess, AluOp::Rsh, guess, 1);
+    }
+    let exact = f.place();
+    let square = f.alu(AluOp::Mul, guess, guess);
+    f.branch(Cond::Le, square, low, exact);
+    f.alu_into(guess, AluOp::Sub, guess, 1);
+    f.bind(exact);
+    f.alu_into(guess, AluOp::Lsh, guess, shift);
+    f.push(Op::Return(guess));
+    f.bind(zero);
+    f.push(Op::Return(low));
+    function
+}

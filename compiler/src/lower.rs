@@ -1,0 +1,227 @@
+//! From a simplified filter to the LIR of its row body.
+//!
+//! Demand-driven: a value is computed where the verdict first needs it and kept for every
+//! place that this dominates. Histories advance first, as they must see every row; a
+//! condition on columns that never change is tested even before them.
+//!
+//! **Invariant**: an unknown operand makes a comparison false in either polarity, so that
+//! the order of evaluation never changes which rows match.
+
+mod avail;
+mod cond;
+mod cost;
+mod history;
+mod record;
+mod text;
+mod value;
+
+use std::collections::HashMap;
+
+use kernel_vm::abi::Verdict;
+
+use self::avail::{Avail, Key};
+use self::history::Past;
+use crate::arith::{Range, Val};
+use crate::hir::{ExprId, ExprKind, Filter};
+use crate::lir::{Base, Cond, Function, Op, Operand, Place, VReg};
+use crate::plan::Plan;
+
+/// The target that code is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// The Linux kernel.
+    Bpf,
+    /// kernel-vm over rows.
+    Vm,
+}
+
+/// The row body of a filter and where its frame ends.
+#[derive(Clone, Debug)]
+pub struct Body {
+    /// The operations.
+    pub function: Function,
+    /// Where the record stands, from the frame pointer.
+    pub record: i32,
+    /// The lowest offset from the frame pointer in use.
+    pub frame: i32,
+}
+
+/// Where to go when a value turns out to be unknown.
+#[derive(Clone, Copy, Debug)]
+struct Unknown {
+    /// As a column or a value of the system could not be read.
+    unreadable: Place,
+    /// As a history has just begun.
+    warming: Place,
+}
+
+struct Lower<'a> {
+    filter: &'a Filter,
+    plan: &'a Plan,
+    host: Host,
+    f: Function,
+    avail: Avail,
+    /// How costly each expression is, by id.
+    costs: Vec<u32>,
+    /// Texts on the frame, by column number.
+    buffers: HashMap<u16, i32>,
+    past: Past,
+    params: Option<VReg>,
+    record: i32,
+    frame: i32,
+}
+
+/// The row body of `filter` for `host`; the frame below `reserved` (negative or 0) is its.
+#[must_use]
+pub fn lower(filter: &Filter, plan: &Plan, host: Host, reserved: i32) -> Body {
+    let record = reserved - plan.record_size as i32;
+    let mut lower = Lower {
+        filter,
+        plan,
+        host,
+        f: Function::default(),
+        avail: Avail::default(),
+        costs: cost::costs(filter),
+        buffers: HashMap::new(),
+        past: Past::default(),
+        params: None,
+        record,
+        frame: record,
+    };
+    lower.row();
+    lower.f.tidy();
+    Body { function: lower.f, record, frame: lower.frame }
+}
+
+impl Lower<'_> {
+    fn row(&mut self) {
+        let state = self.entry();
+        let [pass, unreadable, warming] = [self.f.place(), self.f.place(), self.f.place()];
+        let unknown = Unknown { unreadable, warming };
+        let conjuncts = self.conjuncts();
+        let (fixed, mut rest): (Vec<_>, Vec<_>) =
+            conjuncts.into_iter().partition(|&(id, _)| self.plan.state_size > 0 && self.fixed(id));
+        for (id, positive) in fixed {
+            let next = self.f.place();
+            self.cond(id, positive, next, pass, unknown);
+            self.bind(next);
+        }
+        if self.plan.state_size > 0 {
+            let state = state.unwrap_or_else(|| {
+                let dst = self.f.reg();
+                self.avail.note(unreadable);
+                self.f.push(Op::State { dst, unavailable: unreadable });
+                dst
+            });
+            self.past.state = Some(state);
+            self.advance();
+        }
+        rest.sort_by_key(|&(id, _)| self.costs[id.0 as usize]);
+        let matched = self.f.place();
+        match self.filter.condition.map(|id| (id, &self.filter.expr(id).kind)) {
+            Some((id, ExprKind::Held(_, hold))) => {
+                self.mark(id);
+                self.held(&rest, *hold, matched, pass, unknown);
+            }
+            Some(_) | None => {
+                self.all(&rest, matched, pass, unknown);
+            }
+        }
+        self.bind(matched);
+        self.emit();
+        self.f.push(Op::Exit(Verdict::Match));
+        for (place, verdict) in
+            [(pass, Verdict::Pass), (unreadable, Verdict::Unreadable), (warming, Verdict::Warming)]
+        {
+            self.f.bind(place);
+            self.f.push(Op::Exit(verdict));
+        }
+    }
+
+    /// The registers that the function is called with; the state's, if it is one of them.
+    fn entry(&mut self) -> Option<VReg> {
+        match self.host {
+            Host::Bpf => None,
+            Host::Vm => {
+                let [_row, state, params] = self.f.entry();
+                self.params = Some(params);
+                Some(state)
+            }
+        }
+    }
+
+    /// The condition as a list of which all must hold, each with its polarity.
+    fn conjuncts(&self) -> Vec<(ExprId, bool)> {
+        let mut found = Vec::new();
+        if let Some(root) = self.filter.condition {
+            let root = match self.filter.expr(root).kind {
+                ExprKind::Held(inner, _) => inner,
+                _ => root,
+            };
+            self.collect(root, true, true, &mut found);
+        }
+        found
+    }
+
+    /// Whether an expression depends only on what never changes while the row lives.
+    fn fixed(&self, id: ExprId) -> bool {
+        let kind = &self.filter.expr(id).kind;
+        match kind {
+            ExprKind::Column(column) => column.0.immutable,
+            ExprKind::History(_)
+            | ExprKind::Held(..)
+            | ExprKind::Aggregate(..)
+            | ExprKind::CountRows => false,
+            _ => {
+                let mut all = true;
+                crate::plan::operands(kind, |operand| all &= self.fixed(operand));
+                all
+            }
+        }
+    }
+
+    fn mark(&mut self, id: ExprId) {
+        self.f.push(Op::Mark(self.filter.expr(id).span));
+    }
+
+    // The wrappers below keep track of which values are known at each place.
+
+    fn jump(&mut self, to: Place) {
+        self.avail.note(to);
+        self.avail.unreachable();
+        self.f.jump(to);
+    }
+
+    fn branch(&mut self, cond: Cond, lhs: VReg, rhs: impl Into<Operand>, to: Place) {
+        self.avail.note(to);
+        self.f.branch(cond, lhs, rhs, to);
+    }
+
+    fn bind(&mut self, place: Place) {
+        self.avail.arrive(place);
+        self.f.bind(place);
+    }
+
+    /// The time of the sweep.
+    fn now(&mut self) -> VReg {
+        if let Some(val) = self.avail.get(Key::Now) {
+            return val.in_reg(&mut self.f);
+        }
+        let dst = match self.host {
+            Host::Bpf => {
+                let dst = self.f.reg();
+                self.f.push(Op::Now { dst });
+                dst
+            }
+            Host::Vm => self.f.load(Base::Row, kernel_vm::abi::ROW_NOW_OFFSET as i32),
+        };
+        self.avail.set(Key::Now, Val::reg(dst, Range::NATURAL));
+        dst
+    }
+
+    /// The 8 bytes at `offset` in the filter's parameters.
+    fn param_word(&mut self, offset: u32) -> VReg {
+        let base = self.params.map_or(Base::Params, Base::Reg);
+        self.f.load(base, offset as i32)
+    }
+}

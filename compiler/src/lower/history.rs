@@ -1,0 +1,308 @@
+//! Functions of a row's past: advanced once a sweep, looked at where they are needed.
+//!
+//! **Invariant**: an unknown argument leaves the state as it is.
+
+use std::collections::HashMap;
+
+use kernel_vm::abi::{FIXED_ONE, PER_SECOND_SCALE};
+use kernel_vm::schema::{Type, Unit};
+
+use super::{Lower, Unknown};
+use crate::arith::{self, Range, Val};
+use crate::hir::{ExprId, ExprKind, HistoryFn};
+use crate::lir::{AluOp, Base, Cond, Op, Place, Routine, VReg};
+use crate::plan::{Track, Wave, WaveParts};
+
+/// The status of a history whose argument could not be read.
+const UNREADABLE: i64 = 2;
+/// The status of a history that has not seen enough.
+const WARMING: i64 = 3;
+/// Half a window's slope formula, see [`Lower::slope`].
+const SLOPE_SCALE_BITS: u8 = 15;
+
+/// What advancing the histories left behind in this sweep.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Past {
+    pub(super) state: Option<VReg>,
+    tracks: HashMap<ExprId, Step>,
+    waves: HashMap<(ExprId, ExprId), Moments>,
+}
+
+impl Past {
+    pub(super) fn base(&self) -> Option<Base> {
+        self.state.map(Base::Reg)
+    }
+}
+
+/// The change of a tracked argument; `status` is 0 when there is one.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    status: VReg,
+    delta: VReg,
+    range: Range,
+    dt: VReg,
+}
+
+/// The registers that hold a wave's results; `status` is 0 when they may be reported.
+#[derive(Clone, Copy, Debug)]
+struct Moments {
+    status: VReg,
+    mean: VReg,
+    deviation: VReg,
+    zscore: VReg,
+    peak: VReg,
+    slope: VReg,
+}
+
+impl Lower<'_> {
+    /// Advances every history by one sweep, arguments before the functions of them.
+    pub(super) fn advance(&mut self) {
+        let mut arguments: Vec<(ExprId, usize, bool)> = Vec::new();
+        arguments.extend(self.plan.tracks.iter().enumerate().map(|(i, t)| (t.arg, i, true)));
+        arguments.extend(self.plan.waves.iter().enumerate().map(|(i, w)| (w.arg, i, false)));
+        arguments.sort();
+        for (arg, index, track) in arguments {
+            self.mark(arg);
+            if track {
+                self.advance_track(self.plan.tracks[index]);
+            } else {
+                self.advance_wave(self.plan.waves[index]);
+            }
+        }
+    }
+
+    /// The places to go to when an argument is unknown: they set `status` and meet at
+    /// `done`, after `body` has written the rest.
+    fn with_status(&mut self, body: impl FnOnce(&mut Self, VReg, Unknown, Place)) -> VReg {
+        let status = self.f.reg();
+        let [unreadable, warming, done] = [self.f.place(), self.f.place(), self.f.place()];
+        body(self, status, Unknown { unreadable, warming }, done);
+        self.jump(done);
+        for (place, why) in [(unreadable, UNREADABLE), (warming, WARMING)] {
+            self.bind(place);
+            self.f.push(Op::Const { dst: status, value: why });
+            self.jump(done);
+        }
+        self.bind(done);
+        status
+    }
+
+    fn advance_track(&mut self, track: Track) {
+        let Some(base) = self.past.base() else { return };
+        let offset = track.offset as i32;
+        let (delta, dt) = (self.f.reg(), self.f.reg());
+        let mut range = Range::ALL;
+        let status = self.with_status(|lower, status, unknown, _done| {
+            let value = lower.value(track.arg, unknown);
+            let now = lower.now();
+            let last = lower.f.load(base, offset);
+            let time = lower.f.load(base, offset + 8);
+            let reg = value.in_reg(&mut lower.f);
+            lower.f.store(base, offset, reg);
+            lower.f.store(base, offset + 8, now);
+            lower.branch(Cond::Eq, time, 0, unknown.warming);
+            let change = arith::emit_sub(&mut lower.f, value, Val::reg(last, value.range));
+            range = change.range;
+            lower.assign(delta, change);
+            lower.f.alu_into(dt, AluOp::Sub, now, time);
+            lower.f.push(Op::Const { dst: status, value: 0 });
+        });
+        self.past.tracks.insert(track.arg, Step { status, delta, range, dt });
+    }
+
+    /// The value of a history function; goes to `unknown` if it has none.
+    pub(super) fn remembered(&mut self, id: ExprId, unknown: Unknown) -> Val {
+        let ExprKind::History(history) = self.filter.expr(id).kind else {
+            unreachable!("only called for histories");
+        };
+        let Some(window) = history.window else {
+            let step = self.past.tracks[&history.arg];
+            self.check(step.status, unknown);
+            let delta = Val::reg(step.delta, step.range);
+            return match history.function {
+                HistoryFn::Rate => {
+                    let scale = match self.filter.expr(history.arg).ty {
+                        Type::Int(Unit::Duration) => FIXED_ONE,
+                        _ => PER_SECOND_SCALE,
+                    };
+                    let dt = Val::reg(step.dt, Range::NATURAL);
+                    arith::emit_mul_div(&mut self.f, delta, Val::constant(scale), dt)
+                }
+                _ => delta,
+            };
+        };
+        let wave = self.past.waves[&(history.arg, window)];
+        self.check(wave.status, unknown);
+        let reg = match history.function {
+            HistoryFn::Mean => wave.mean,
+            HistoryFn::Deviation => wave.deviation,
+            HistoryFn::Zscore => wave.zscore,
+            HistoryFn::Peak => wave.peak,
+            HistoryFn::Slope => wave.slope,
+            HistoryFn::Rate | HistoryFn::Delta => unreachable!("these have no window"),
+        };
+        Val::reg(reg, Range::ALL)
+    }
+
+    fn check(&mut self, status: VReg, unknown: Unknown) {
+        self.branch(Cond::Eq, status, WARMING as i32, unknown.warming);
+        self.branch(Cond::Ne, status, 0, unknown.unreadable);
+    }
+
+    fn wants(&self, wave: &Wave, function: HistoryFn) -> bool {
+        let live = crate::plan::live(self.filter);
+        self.filter.exprs.iter().zip(live).any(|(expr, live)| {
+            live && matches!(expr.kind, ExprKind::History(h)
+                if h.function == function && h.arg == wave.arg && h.window == Some(wave.window))
+        })
+    }
+
+    fn advance_wave(&mut self, wave: Wave) {
+        let Some(base) = self.past.base() else { return };
+        let WaveParts { start, time, mean, variance, peak, slow } = wave.parts;
+        let regs = Moments {
+            status: VReg(0),
+            mean: self.f.reg(),
+            deviation: self.f.reg(),
+            zscore: self.f.reg(),
+            peak: self.f.reg(),
+            slope: self.f.reg(),
+        };
+        let bits = i32::from(wave.fraction_bits);
+        let status = self.with_status(|lower, status, unknown, done| {
+            let value = lower.value(wave.arg, unknown);
+            let window = lower.value(wave.window, unknown).in_reg(&mut lower.f);
+            let x = lower.fixed_point(value, bits);
+            let now = lower.now();
+            let began = lower.f.load(base, start as i32);
+            let old_time = lower.f.load(base, time as i32);
+            lower.f.store(base, time as i32, now);
+            let going = lower.f.place();
+            lower.branch(Cond::Ne, began, 0, going);
+            lower.f.store(base, start as i32, now);
+            for part in [Some(mean), peak, slow].into_iter().flatten() {
+                lower.f.store(base, part as i32, x);
+            }
+            lower.jump(unknown.warming);
+
+            lower.bind(going);
+            let dt = lower.f.alu(AluOp::Sub, now, old_time);
+            let kept = lower.f.call(Routine::Decay, &[dt, window]);
+            let one = lower.f.constant(crate::history::ONE);
+            let weight = lower.f.alu(AluOp::Sub, one, kept);
+            let old = lower.f.load(base, mean as i32);
+            let difference = lower.f.alu(AluOp::Sub, x, old);
+            let step = arith::emit_scale(&mut lower.f, difference, weight);
+            let new = lower.f.alu(AluOp::Add, old, step);
+            lower.f.store(base, mean as i32, new);
+            lower.rounded(regs.mean, new, bits);
+            if let Some(variance) = variance {
+                lower.spread(&wave, variance as i32, difference, weight, &regs);
+            }
+            if let Some(peak) = peak {
+                let old = lower.f.load(base, peak as i32);
+                let top = lower.faded(x, old, kept);
+                lower.f.store(base, peak as i32, top);
+                lower.rounded(regs.peak, top, bits);
+            }
+            if let Some(slow) = slow {
+                lower.slope(slow as i32, new, (dt, kept, weight), wave.fraction_bits, regs.slope);
+            }
+            let age = lower.f.alu(AluOp::Sub, now, began);
+            lower.f.push(Op::Const { dst: status, value: WARMING });
+            lower.branch(Cond::Slt, age, window, done);
+            lower.f.push(Op::Const { dst: status, value: 0 });
+        });
+        self.past.waves.insert((wave.arg, wave.window), Moments { status, ..regs });
+    }
+
+    /// `value` with `bits` after the point, held within 62 bits.
+    fn fixed_point(&mut self, value: Val, bits: i32) -> VReg {
+        let most = (1_i64 << (62 - bits)) - 1;
+        let mut value = value;
+        if value.range.hi > most {
+            value = arith::emit_pick(&mut self.f, Cond::Slt, value, Val::constant(most));
+        }
+        if value.range.lo < -most {
+            value = arith::emit_pick(&mut self.f, Cond::Sgt, value, Val::constant(-most));
+        }
+        let reg = value.in_reg(&mut self.f);
+        self.f.alu(AluOp::Lsh, reg, bits)
+    }
+
+    /// `dst = reg` without its fraction, to the nearest.
+    fn rounded(&mut self, dst: VReg, reg: VReg, bits: i32) {
+        let half = self.f.alu(AluOp::Add, reg, 1 << (bits - 1));
+        self.f.alu_into(dst, AluOp::Arsh, half, bits);
+    }
+
+    /// The score of the difference against the deviation before, then the deviation after.
+    fn spread(&mut self, wave: &Wave, offset: i32, difference: VReg, weight: VReg, regs: &Moments) {
+        let Some(state) = self.past.state else { return };
+        let bits = i32::from(wave.fraction_bits);
+        let variance = self.f.alu(AluOp::Add, state, offset);
+        if self.wants(wave, HistoryFn::Zscore) {
+            let done = self.f.place();
+            self.f.push(Op::Const { dst: regs.zscore, value: 0 });
+            self.branch(Cond::Eq, difference, 0, done);
+            let root = self.f.call(Routine::Root, &[variance]);
+            let root = Val::reg(root, Range::NATURAL);
+            let unit = Val::constant(1 << bits);
+            let deviation = arith::emit_pick(&mut self.f, Cond::Sgt, root, unit);
+            let difference = Val::reg(difference, Range::ALL);
+            let one = Val::constant(FIXED_ONE);
+            let score = arith::emit_mul_div(&mut self.f, difference, one, deviation);
+            self.assign(regs.zscore, score);
+            self.bind(done);
+        }
+        self.f.call(Routine::Spread, &[variance, difference, weight]);
+        if self.wants(wave, HistoryFn::Deviation) {
+            let root = self.f.call(Routine::Root, &[variance]);
+            self.rounded(regs.deviation, root, bits);
+        }
+    }
+
+    /// The larger of `x` and the old peak after fading towards `x`.
+    fn faded(&mut self, x: VReg, old: VReg, kept: VReg) -> VReg {
+        let top = self.f.reg();
+        let done = self.f.place();
+        self.f.mov(top, x);
+        self.branch(Cond::Sle, old, x, done);
+        let above = self.f.alu(AluOp::Sub, old, x);
+        let left = arith::emit_scale(&mut self.f, above, kept);
+        self.f.alu_into(top, AluOp::Add, x, left);
+        self.bind(done);
+        top
+    }
+
+    /// How far the mean's mean lags behind the mean, over the time of that lag: what a steady
+    /// growth leaves between them.
+    fn slope(
+        &mut self,
+        slow: i32,
+        mean: VReg,
+        (dt, kept, weight): (VReg, VReg, VReg),
+        bits: u8,
+        dst: VReg,
+    ) {
+        let Some(base) = self.past.base() else { return };
+        let old = self.f.load(base, slow);
+        let difference = self.f.alu(AluOp::Sub, mean, old);
+        let step = arith::emit_scale(&mut self.f, difference, weight);
+        let new = self.f.alu(AluOp::Add, old, step);
+        self.f.store(base, slow, new);
+        let gap = self.f.alu(AluOp::Sub, mean, new);
+        let dt = Val::reg(dt, Range::NATURAL);
+        let part = Range::new(0, crate::history::ONE);
+        let (kept, weight) = (Val::reg(kept, part), Val::reg(weight, part));
+        let lag = arith::emit_mul_div(&mut self.f, dt, kept, weight);
+        // The scale of a rate, 10^15, is divided by the fraction's 2^bits as far as it
+        // goes; what is left of that multiplies the lag.
+        let shared = bits.min(SLOPE_SCALE_BITS);
+        let scale = Val::constant(PER_SECOND_SCALE >> shared);
+        let lag = arith::emit_mul(&mut self.f, lag, Val::constant(1 << (bits - shared)));
+        let gap = Val::reg(gap, Range::ALL);
+        let slope = arith::emit_mul_div(&mut self.f, gap, scale, lag);
+        self.assign(dst, slope);
+    }
+}

@@ -1,0 +1,123 @@
+//! The record of a matching row, assembled on the frame.
+
+use kernel_vm::schema::{Column, Type};
+
+use super::avail::Key;
+use super::{Host, Lower, Unknown};
+use crate::arith::Val;
+use crate::hir::{ColumnRef, ExprId, ExprKind};
+use crate::lir::{AluOp, Base, Op, VReg};
+use crate::plan::Field;
+
+impl Lower<'_> {
+    /// Fills the record and hands it over. A field that is unknown is zero, and its bit in
+    /// the record's header is set.
+    pub(super) fn emit(&mut self) {
+        let missing = self.f.reg();
+        self.f.push(Op::Const { dst: missing, value: 0 });
+        for (index, field) in self.plan.fields.iter().enumerate() {
+            self.mark(field.expr);
+            let [absent, next] = [self.f.place(), self.f.place()];
+            self.field(field, Unknown { unreadable: absent, warming: absent });
+            self.jump(next);
+            self.bind(absent);
+            for word in 0..field.ty.size() as i32 / 8 {
+                self.f.store(Base::Frame, self.record + field.offset as i32 + 8 * word, 0);
+            }
+            self.set_bit(missing, index);
+            self.bind(next);
+        }
+        self.f.store(Base::Frame, self.record, missing);
+        self.f.push(Op::Emit);
+    }
+
+    fn set_bit(&mut self, mask: VReg, index: usize) {
+        let bit = Val::constant((1_u64 << index) as i64).operand(&mut self.f);
+        self.f.alu_into(mask, AluOp::Or, mask, bit);
+    }
+
+    fn field(&mut self, field: &Field, absent: Unknown) {
+        let at = self.record + field.offset as i32;
+        match field.ty {
+            Type::Text { .. } | Type::Object => self.bytes(field.expr, field.ty, at, absent),
+            Type::Int(_) | Type::PerSecond(_) | Type::Bool | Type::Enum(_) | Type::Thread => {
+                let value = self.value(field.expr, absent);
+                let src = value.operand(&mut self.f);
+                self.f.store(Base::Frame, at, src);
+            }
+        }
+    }
+
+    /// Brings a text or an object to the frame at `at`.
+    fn bytes(&mut self, expr: ExprId, ty: Type, at: i32, absent: Unknown) {
+        let words = ty.size() as i32 / 8;
+        match &self.filter.expr(expr).kind {
+            ExprKind::Column(column) => {
+                let from = self.text_of_column(column.0, absent);
+                if from != (Base::Frame, at) {
+                    for word in 0..words {
+                        let value = self.f.load(from.0, from.1 + 8 * word);
+                        self.f.store(Base::Frame, at + 8 * word, value);
+                    }
+                }
+            }
+            ExprKind::Param(index) => {
+                for word in 0..words {
+                    let value = self.param_word(self.plan.params[*index] + 8 * word as u32);
+                    self.f.store(Base::Frame, at + 8 * word, value);
+                }
+            }
+            ExprKind::ConstText(text) => {
+                for word in 0..words {
+                    let value = Val::constant(super::text::word(text, word as usize));
+                    let src = value.operand(&mut self.f);
+                    self.f.store(Base::Frame, at + 8 * word, src);
+                }
+            }
+            _ => unreachable!("the checker lets only columns, parameters and constants be texts"),
+        }
+    }
+
+    /// Where the bytes of a text column are; reads them if they are nowhere yet.
+    pub(super) fn text_of_column(
+        &mut self,
+        column: &'static Column,
+        unknown: Unknown,
+    ) -> (Base, i32) {
+        if self.host == Host::Vm {
+            return (Base::Row, self.readable(column, unknown));
+        }
+        let frame = self.buffer(column);
+        let key = Key::Buffer(column.id.0);
+        if self.avail.get(key).is_none() {
+            self.avail.note(unknown.unreadable);
+            self.f.push(Op::Bytes {
+                column: ColumnRef(column),
+                frame,
+                unreadable: unknown.unreadable,
+            });
+            self.avail.set(key, Val::constant(0));
+        }
+        (Base::Frame, frame)
+    }
+
+    /// A text's place on the frame: in the record if it is emitted.
+    fn buffer(&mut self, column: &Column) -> i32 {
+        if let Some(&frame) = self.buffers.get(&column.id.0) {
+            return frame;
+        }
+        let emitted = self.plan.fields.iter().find(|field| {
+            matches!(self.filter.expr(field.expr).kind,
+                ExprKind::Column(other) if other.0.id == column.id)
+        });
+        let frame = match emitted {
+            Some(field) => self.record + field.offset as i32,
+            None => {
+                self.frame -= column.ty.size() as i32;
+                self.frame
+            }
+        };
+        self.buffers.insert(column.id.0, frame);
+        frame
+    }
+}

@@ -1,0 +1,233 @@
+//! The program that makes one sweep: everything around the row body.
+//!
+//! **Invariant**: whatever way a row ends, the loop goes on to the next; a sweep that begins
+//! ends with its statistics written and `busy` cleared.
+
+use std::mem::offset_of;
+
+use kernel_vm::abi::{SweepStats, Verdict};
+use kernel_vm::schema::Table;
+
+use super::columns::{Columns, WALK_STACK_BYTES};
+use crate::asm::{AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R4, R6, Reg, Size};
+use crate::code::Code;
+use crate::lir::Op;
+use crate::lower::Body;
+use crate::plan::Plan;
+use crate::regalloc::allocate;
+use crate::target::encode::{Hooks, encode};
+
+const HELPER_KTIME_GET_BOOT_NS: i32 = 125;
+const HELPER_RINGBUF_OUTPUT: i32 = 130;
+const HELPER_TASK_STORAGE_GET: i32 = 156;
+/// `BPF_LOCAL_STORAGE_GET_F_CREATE`
+const STORAGE_CREATE: i64 = 1;
+/// `BPF_RB_NO_WAKEUP`: the consumer reads when the sweep has returned.
+const RINGBUF_NO_WAKEUP: i64 = 1;
+/// `BPF_TASK_ITER_ALL_PROCS` and `BPF_TASK_ITER_ALL_THREADS`
+const ITERATE_PROCESSES: i64 = 0;
+const ITERATE_THREADS: i64 = 1;
+/// Where `struct bpf_iter_task` stands on the stack: three words.
+const ITERATOR: i16 = -24;
+/// What a second sweep at the same time returns.
+const BUSY: i64 = 1;
+
+/// Bytes of the stack above the row body's frame.
+pub(super) const RESERVED: i32 = ITERATOR as i32 - WALK_STACK_BYTES as i32;
+
+const VISITED: i16 = offset_of!(SweepStats, visited) as i16;
+const MATCHED: i16 = offset_of!(SweepStats, matched) as i16;
+const UNREADABLE: i16 = offset_of!(SweepStats, unreadable) as i16;
+const WARMING: i16 = offset_of!(SweepStats, warming) as i16;
+const DROPPED: i16 = offset_of!(SweepStats, dropped) as i16;
+const SWEEPS: i16 = offset_of!(SweepStats, sweeps) as i16;
+const STARTED: i16 = offset_of!(SweepStats, started_ns) as i16;
+const TOOK: i16 = offset_of!(SweepStats, took_ns) as i16;
+const BUSY_FLAG: i16 = offset_of!(SweepStats, busy) as i16;
+
+/// What the code refers to.
+#[derive(Clone, Debug)]
+pub(super) struct Names<'a> {
+    pub(super) records: &'a str,
+    pub(super) state: &'a str,
+    /// Offset of the statistics in `.bss`.
+    pub(super) stats: u32,
+    /// Offset of the parameters in `.rodata`.
+    pub(super) params: u32,
+}
+
+/// The program's code and the bytes of stack that it needs.
+pub(super) fn program(
+    table: Table,
+    plan: &Plan,
+    body: &Body,
+    columns: &Columns,
+    names: &Names<'_>,
+) -> Result<(Code, u32), JumpTooFar> {
+    let mut asm = Asm::new();
+    let mut hooks = BpfHooks { table, plan, columns, names, record: body.record, next: None };
+    let allocation = allocate(&body.function, body.frame, |op| hooks.loses(op));
+    let busy = asm.label();
+    begin(&mut asm, names.stats, busy);
+    columns.sweep_start(&mut asm);
+    asm.call_kfunc("bpf_rcu_read_lock");
+    iterate(&mut asm, table, |asm| {
+        columns.walk(asm, RESERVED as i16, |asm, next| {
+            count(asm, names.stats, VISITED);
+            hooks.next = Some(next);
+            encode(&body.function, &allocation, asm, &mut hooks);
+        });
+    });
+    asm.call_kfunc("bpf_rcu_read_unlock");
+    finish(&mut asm, names.stats);
+    asm.bind(busy);
+    asm.load_imm(R0, BUSY);
+    asm.exit();
+    Ok((asm.finish()?, allocation.frame.unsigned_abs()))
+}
+
+/// Takes the sweep for itself, clears the counters and notes the time.
+fn begin(asm: &mut Asm, stats: u32, busy: Label) {
+    asm.load_data(R6, ".bss", stats);
+    asm.load_imm(R0, 0);
+    asm.load_imm(R1, 1);
+    asm.atomic_cmpxchg(R6, BUSY_FLAG, R1);
+    asm.jump_if_imm(Cond::Ne, R0, 0, busy);
+    for counter in [VISITED, MATCHED, UNREADABLE, WARMING, DROPPED] {
+        asm.store_imm(Size::Dw, R6, counter, 0);
+    }
+    asm.call_helper(HELPER_KTIME_GET_BOOT_NS);
+    asm.store(Size::Dw, R6, STARTED, R0);
+}
+
+/// Runs `body` for each task, in `r6`.
+fn iterate(asm: &mut Asm, table: Table, body: impl FnOnce(&mut Asm)) {
+    let flags = match table {
+        Table::Thread => ITERATE_THREADS,
+        Table::Process | Table::File | Table::Mapping => ITERATE_PROCESSES,
+    };
+    let (again, end) = (asm.label(), asm.label());
+    iterator(asm);
+    asm.load_imm(R2, 0);
+    asm.load_imm(R3, flags);
+    asm.call_kfunc("bpf_iter_task_new");
+    asm.bind(again);
+    iterator(asm);
+    asm.call_kfunc("bpf_iter_task_next");
+    asm.jump_if_imm(Cond::Eq, R0, 0, end);
+    asm.mov(R6, R0);
+    body(asm);
+    asm.jump(again);
+    asm.bind(end);
+    iterator(asm);
+    asm.call_kfunc("bpf_iter_task_destroy");
+}
+
+fn iterator(asm: &mut Asm) {
+    asm.mov(R1, FP);
+    asm.alu_imm(AluOp::Add, R1, i32::from(ITERATOR));
+}
+
+/// Adds one to a counter. Plain loads and stores do: `busy` keeps others away.
+fn count(asm: &mut Asm, stats: u32, counter: i16) {
+    asm.load_data(R1, ".bss", stats);
+    asm.load(Size::Dw, R0, R1, counter);
+    asm.alu_imm(AluOp::Add, R0, 1);
+    asm.store(Size::Dw, R1, counter, R0);
+}
+
+fn finish(asm: &mut Asm, stats: u32) {
+    asm.call_helper(HELPER_KTIME_GET_BOOT_NS);
+    asm.load_data(R1, ".bss", stats);
+    asm.load(Size::Dw, R2, R1, STARTED);
+    asm.alu(AluOp::Sub, R0, R2);
+    asm.store(Size::Dw, R1, TOOK, R0);
+    count(asm, stats, SWEEPS);
+    // An exchange orders the statistics before it, unlike a store.
+    asm.load_imm(R0, 0);
+    asm.atomic_xchg(R1, BUSY_FLAG, R0);
+    asm.load_imm(R0, 0);
+    asm.exit();
+}
+
+struct BpfHooks<'a> {
+    table: Table,
+    plan: &'a Plan,
+    columns: &'a Columns,
+    names: &'a Names<'a>,
+    record: i32,
+    next: Option<Label>,
+}
+
+impl BpfHooks<'_> {
+    fn stack_address(asm: &mut Asm, dst: Reg, offset: i32) {
+        asm.mov(dst, FP);
+        asm.alu_imm(AluOp::Add, dst, offset);
+    }
+
+    fn emit(&self, asm: &mut Asm) {
+        let fine = asm.label();
+        asm.load_map(R1, self.names.records);
+        Self::stack_address(asm, R2, self.record);
+        asm.load_imm(R3, i64::from(self.plan.record_size));
+        asm.load_imm(R4, RINGBUF_NO_WAKEUP);
+        asm.call_helper(HELPER_RINGBUF_OUTPUT);
+        asm.jump_if_imm(Cond::Eq, R0, 0, fine);
+        count(asm, self.names.stats, DROPPED);
+        asm.bind(fine);
+    }
+}
+
+impl Hooks for BpfHooks<'_> {
+    fn loses(&self, op: &Op) -> bool {
+        match op {
+            Op::Column { column, .. } => Columns::clobbers(self.table, column.0),
+            Op::Bytes { .. } | Op::State { .. } | Op::Call { .. } | Op::Emit => true,
+            _ => false,
+        }
+    }
+
+    fn special(&mut self, asm: &mut Asm, op: &Op, dst: Reg, to: Option<Label>) {
+        let target = || to.expect("the operation has a target");
+        match op {
+            Op::Now { .. } => {
+                asm.load_data(dst, ".bss", self.names.stats);
+                asm.load(Size::Dw, dst, dst, STARTED);
+            }
+            Op::Column { column, .. } => self.columns.load(asm, column.0, dst, target()),
+            Op::Bytes { column, frame, .. } => {
+                Self::stack_address(asm, R1, *frame);
+                self.columns.load(asm, column.0, R1, target());
+            }
+            Op::State { .. } => {
+                asm.load_map(R1, self.names.state);
+                asm.mov(R2, R6);
+                asm.load_imm(R3, 0);
+                asm.load_imm(R4, STORAGE_CREATE);
+                asm.call_helper(HELPER_TASK_STORAGE_GET);
+                asm.jump_if_imm(Cond::Eq, R0, 0, target());
+                asm.mov(dst, R0);
+            }
+            Op::Emit => self.emit(asm),
+            Op::Exit(verdict) => {
+                let counter = match verdict {
+                    Verdict::Pass => None,
+                    Verdict::Match => Some(MATCHED),
+                    Verdict::Unreadable => Some(UNREADABLE),
+                    Verdict::Warming => Some(WARMING),
+                };
+                if let Some(counter) = counter {
+                    count(asm, self.names.stats, counter);
+                }
+                asm.jump(self.next.expect("a row is inside the loop"));
+            }
+            _ => unreachable!("{op:?} is encoded for every target alike"),
+        }
+    }
+
+    fn param(&mut self, asm: &mut Asm, dst: Reg, offset: i32) {
+        let offset = self.names.params + offset as u32;
+        asm.load_data(dst, ".rodata", offset);
+        asm.load(Size::Dw, dst, dst, 0);
+    }
+}

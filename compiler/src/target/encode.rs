@@ -1,0 +1,280 @@
+//! From LIR with places to insns: what both targets share.
+//!
+//! **Invariant**: only `r0` and `r1` are used beside the registers that the allocation
+//! gave out, and `r0` to `r5` are free around an operation that [`Hooks::loses`] them.
+
+use crate::asm::{AluOp, Asm, Cond, FP, Label, R0, R1, R6, Reg, Size};
+use crate::lir::{Base, Function, Op, Operand, VReg};
+use crate::regalloc::{Allocation, Loc};
+
+/// What only a target knows how to do. Each may use `r0` and `r1`; those whose operation
+/// loses `r0` to `r5` may use all of them.
+pub(crate) trait Hooks {
+    /// Whether `op` loses `r0` to `r5`.
+    fn loses(&self, op: &Op) -> bool;
+
+    /// Encodes one of the operations that differ: `Now`, `Column`, `Bytes`, `State`, `Emit`,
+    /// `Exit`. A result goes to `dst`, a jump to `to`.
+    fn special(&mut self, asm: &mut Asm, op: &Op, dst: Reg, to: Option<Label>);
+
+    /// `dst =` the 8 bytes `offset` bytes into the filter's parameters.
+    fn param(&mut self, asm: &mut Asm, dst: Reg, offset: i32);
+}
+
+/// Appends the code of `function` to `asm`.
+pub(crate) fn encode(
+    function: &Function,
+    allocation: &Allocation,
+    asm: &mut Asm,
+    hooks: &mut dyn Hooks,
+) {
+    let labels: Vec<Label> = (0..function.places()).map(|_| asm.label()).collect();
+    let mut encoder = Encoder { allocation, labels, asm, hooks };
+    for op in &function.ops {
+        encoder.op(op);
+    }
+}
+
+struct Encoder<'a> {
+    allocation: &'a Allocation,
+    labels: Vec<Label>,
+    asm: &'a mut Asm,
+    hooks: &'a mut dyn Hooks,
+}
+
+impl Encoder<'_> {
+    fn op(&mut self, op: &Op) {
+        let to = op.target().map(|place| self.labels[place.0 as usize]);
+        match op {
+            Op::Mark(span) => self.asm.mark(*span),
+            Op::Bind(place) => self.asm.bind(self.labels[place.0 as usize]),
+            Op::Jump(_) => self.asm.jump(to.expect("a jump has a target")),
+            Op::Branch { cond, lhs, rhs, .. } => {
+                self.branch(*cond, *lhs, *rhs, to.expect("a branch has a target"));
+            }
+            Op::Entry(regs) => self.entry(regs),
+            Op::Const { dst, value } => match self.allocation.loc(*dst) {
+                Loc::Reg(reg) => self.asm.load_imm(reg, *value),
+                Loc::Slot(slot) => self.store_constant(FP, slot, *value),
+                Loc::Const(_) => {}
+            },
+            Op::Mov { dst, src } => self.mov(*dst, *src),
+            Op::Alu { op, dst, lhs, rhs } => self.alu(*op, *dst, *lhs, *rhs),
+            Op::Neg { dst, src } => {
+                let into = self.result(*dst);
+                self.read_into(into, *src);
+                self.asm.neg(into);
+                self.keep(*dst, into);
+            }
+            Op::Load { dst, base, offset } => {
+                let into = self.result(*dst);
+                match base {
+                    Base::Params => self.hooks.param(self.asm, into, *offset),
+                    Base::Reg(_) | Base::Frame | Base::Row => {
+                        let base = self.base(*base);
+                        self.asm.load(Size::Dw, into, base, short(*offset));
+                    }
+                }
+                self.keep(*dst, into);
+            }
+            Op::Store { base, offset, src } => {
+                let base = self.base(*base);
+                match src {
+                    Operand::Imm(imm) => self.asm.store_imm(Size::Dw, base, short(*offset), *imm),
+                    Operand::Reg(reg) => {
+                        let reg = self.read(*reg, R0);
+                        self.asm.store(Size::Dw, base, short(*offset), reg);
+                    }
+                }
+            }
+            Op::Call { dst, routine, args } => {
+                self.arguments(args);
+                self.asm.call_subprog(routine.name());
+                self.keep(*dst, R0);
+            }
+            Op::Now { dst } | Op::Column { dst, .. } | Op::State { dst, .. } => {
+                let into = match self.allocation.loc(*dst) {
+                    Loc::Reg(reg) => reg,
+                    Loc::Slot(_) | Loc::Const(_) => R1,
+                };
+                self.hooks.special(self.asm, op, into, to);
+                self.keep(*dst, into);
+            }
+            Op::Bytes { .. } | Op::Emit | Op::Exit(_) => {
+                self.hooks.special(self.asm, op, R1, to);
+            }
+            Op::Return(src) => {
+                self.read_into(R0, *src);
+                self.asm.exit();
+            }
+        }
+    }
+
+    /// The register that holds `reg`, `scratch` if it has none.
+    fn read(&mut self, reg: VReg, scratch: Reg) -> Reg {
+        match self.allocation.loc(reg) {
+            Loc::Reg(reg) => reg,
+            Loc::Slot(_) | Loc::Const(_) => {
+                self.read_into(scratch, reg);
+                scratch
+            }
+        }
+    }
+
+    fn read_into(&mut self, dst: Reg, reg: VReg) {
+        match self.allocation.loc(reg) {
+            Loc::Reg(reg) => self.asm.mov(dst, reg),
+            Loc::Slot(slot) => self.asm.load(Size::Dw, dst, FP, short(slot)),
+            Loc::Const(value) => self.asm.load_imm(dst, value),
+        }
+    }
+
+    /// Where a result for `reg` is computed: its register, or `r0` on its way to memory.
+    fn result(&self, reg: VReg) -> Reg {
+        match self.allocation.loc(reg) {
+            Loc::Reg(reg) => reg,
+            Loc::Slot(_) | Loc::Const(_) => R0,
+        }
+    }
+
+    /// The result for `reg` stands in `from`: brings it to its place.
+    fn keep(&mut self, reg: VReg, from: Reg) {
+        match self.allocation.loc(reg) {
+            Loc::Reg(reg) => self.asm.mov(reg, from),
+            Loc::Slot(slot) => self.asm.store(Size::Dw, FP, short(slot), from),
+            Loc::Const(_) => {}
+        }
+    }
+
+    fn mov(&mut self, dst: VReg, src: VReg) {
+        match (self.allocation.loc(dst), self.allocation.loc(src)) {
+            (Loc::Reg(dst), _) => self.read_into(dst, src),
+            (Loc::Slot(slot), Loc::Const(value)) => self.store_constant(FP, slot, value),
+            (to, from) if to == from => {}
+            _ => {
+                let from = self.read(src, R0);
+                self.keep(dst, from);
+            }
+        }
+    }
+
+    fn store_constant(&mut self, base: Reg, offset: i32, value: i64) {
+        if let Ok(imm) = i32::try_from(value) {
+            self.asm.store_imm(Size::Dw, base, short(offset), imm);
+        } else {
+            self.asm.load_imm(R0, value);
+            self.asm.store(Size::Dw, base, short(offset), R0);
+        }
+    }
+
+    fn base(&mut self, base: Base) -> Reg {
+        match base {
+            Base::Reg(reg) => self.read(reg, R1),
+            Base::Frame => FP,
+            Base::Row => R6,
+            Base::Params => unreachable!("parameters are read through the hook"),
+        }
+    }
+
+    fn small_constant(&self, reg: VReg) -> Option<i32> {
+        match self.allocation.loc(reg) {
+            Loc::Const(value) => i32::try_from(value).ok(),
+            Loc::Reg(_) | Loc::Slot(_) => None,
+        }
+    }
+
+    fn branch(&mut self, cond: Cond, lhs: VReg, rhs: Operand, to: Label) {
+        let rhs = match rhs {
+            Operand::Reg(reg) => self.small_constant(reg).map_or(rhs, Operand::Imm),
+            Operand::Imm(_) => rhs,
+        };
+        let lhs = self.read(lhs, R0);
+        match rhs {
+            Operand::Imm(imm) => self.asm.jump_if_imm(cond, lhs, imm, to),
+            Operand::Reg(reg) => {
+                let rhs = self.read(reg, R1);
+                self.asm.jump_if(cond, lhs, rhs, to);
+            }
+        }
+    }
+
+    fn alu(&mut self, op: AluOp, dst: VReg, lhs: VReg, rhs: Operand) {
+        let rhs = match rhs {
+            Operand::Reg(reg) => self.small_constant(reg).map_or(rhs, Operand::Imm),
+            Operand::Imm(_) => rhs,
+        };
+        let into = self.result(dst);
+        let done = match rhs {
+            // `x / 0` and `x % 0` with a constant 0 are refused by verifiers; lowering folds
+            // them.
+            Operand::Imm(imm) => {
+                self.read_into(into, lhs);
+                self.asm.alu_imm(op, into, imm);
+                into
+            }
+            Operand::Reg(reg) => {
+                let rhs = self.read(reg, R1);
+                // The right operand's register is also the result's: it must be read first.
+                let work = if rhs == into && self.allocation.loc(lhs) != Loc::Reg(into) {
+                    R0
+                } else {
+                    into
+                };
+                self.read_into(work, lhs);
+                self.asm.alu(op, work, rhs);
+                work
+            }
+        };
+        self.keep(dst, done);
+    }
+
+    /// Brings the arguments to `r1` to `r5`, in an order in which none is overwritten before
+    /// it has been read.
+    fn arguments(&mut self, args: &[VReg]) {
+        let mut moves: Vec<(Reg, Loc)> = args
+            .iter()
+            .zip(1_u8..)
+            .map(|(arg, index)| (Reg(index), self.allocation.loc(*arg)))
+            .filter(|(dst, src)| *src != Loc::Reg(*dst))
+            .collect();
+        while !moves.is_empty() {
+            let ready = moves
+                .iter()
+                .position(|(dst, _)| moves.iter().all(|(_, src)| *src != Loc::Reg(*dst)));
+            match ready {
+                Some(index) => {
+                    let (dst, src) = moves.swap_remove(index);
+                    match src {
+                        Loc::Reg(reg) => self.asm.mov(dst, reg),
+                        Loc::Slot(slot) => self.asm.load(Size::Dw, dst, FP, short(slot)),
+                        Loc::Const(value) => self.asm.load_imm(dst, value),
+                    }
+                }
+                // A ring of registers: one steps aside into r0.
+                None => {
+                    let (dst, _) = moves[0];
+                    self.asm.mov(R0, dst);
+                    for (_, src) in &mut moves {
+                        if *src == Loc::Reg(dst) {
+                            *src = Loc::Reg(R0);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn entry(&mut self, regs: &[VReg]) {
+        for (reg, index) in regs.iter().zip(1_u8..) {
+            // The allocation gave arguments places outside r1 to r5.
+            if self.allocation.has(*reg) {
+                self.keep(*reg, Reg(index));
+            }
+        }
+    }
+}
+
+/// An offset within a frame, a row or a block of state, all of which are small.
+fn short(offset: i32) -> i16 {
+    i16::try_from(offset).expect("offsets are bounded by the plan")
+}

@@ -1,0 +1,73 @@
+//! The `vm` target: a function that is run for each row, as `kernel_vm::abi` says.
+
+use crate::asm::{Asm, FP, JumpTooFar, Label, R0, R1, R2, R6, Reg};
+use crate::code::Code;
+use crate::hir::Filter;
+use crate::lir::Op;
+use crate::lower::{Host, lower};
+use crate::plan::Plan;
+use crate::regalloc::allocate;
+use crate::target::encode::{Hooks, encode};
+
+/// The helper that a record is handed to.
+pub const HELPER_EMIT: i32 = 1;
+
+/// The program of `filter` and the routines that it calls.
+///
+/// # Errors
+/// When a jump does not fit.
+pub fn compile(filter: &Filter, plan: &Plan) -> Result<Program, JumpTooFar> {
+    let body = lower(filter, plan, Host::Vm, 0);
+    let mut hooks = VmHooks { record: body.record, size: plan.record_size as i32 };
+    let allocation = allocate(&body.function, body.frame, |op| hooks.loses(op));
+    let mut asm = Asm::new();
+    asm.mov(R6, R1);
+    encode(&body.function, &allocation, &mut asm, &mut hooks);
+    Ok(Program {
+        code: asm.finish()?,
+        frame_bytes: -allocation.frame as u32,
+        routines: body.function.routines(),
+    })
+}
+
+/// One compiled program.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// Its code, calls of routines by name.
+    pub code: Code,
+    /// Bytes of stack that it needs.
+    pub frame_bytes: u32,
+    /// The routines that it calls.
+    pub routines: Vec<crate::lir::Routine>,
+}
+
+struct VmHooks {
+    record: i32,
+    size: i32,
+}
+
+impl Hooks for VmHooks {
+    fn loses(&self, op: &Op) -> bool {
+        matches!(op, Op::Call { .. } | Op::Emit)
+    }
+
+    fn special(&mut self, asm: &mut Asm, op: &Op, _dst: Reg, _to: Option<Label>) {
+        match op {
+            Op::Emit => {
+                asm.mov(R1, FP);
+                asm.alu_imm(crate::asm::AluOp::Add, R1, self.record);
+                asm.load_imm(R2, i64::from(self.size));
+                asm.call_helper(HELPER_EMIT);
+            }
+            Op::Exit(verdict) => {
+                asm.load_imm(R0, *verdict as i64);
+                asm.exit();
+            }
+            _ => unreachable!("lowering for rows writes no such operation"),
+        }
+    }
+
+    fn param(&mut self, _asm: &mut Asm, _dst: Reg, _offset: i32) {
+        unreachable!("lowering for rows reads parameters through their register");
+    }
+}
