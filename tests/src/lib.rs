@@ -1,5 +1,7 @@
 //! What the end-to-end tests share: real misbehaving programs and ways to ask /proc the truth.
 
+pub mod fuzz;
+
 use std::io::Write as _;
 
 /// Says that `test` did not run and why, past the test runner's capture of output, and in
