@@ -130,16 +130,17 @@ impl<B: Deref<Target = [u8]>> Btf<B> {
         let (types, strings) = sections(bytes)?;
         let mut index = Vec::with_capacity(types.len() / (TYPE_BYTES * INDEX_STRIDE) / 2);
         let names = Strings { bytes: &bytes[strings.clone()], base: strings.start };
-        let mut at = types.start;
+        let mut rest = &bytes[types.clone()];
         let mut count = 0_u32;
-        while at < types.end {
+        while !rest.is_empty() {
+            let at = types.end - rest.len();
             if (count as usize).is_multiple_of(INDEX_STRIDE) {
                 index.push(u32::try_from(at).map_err(|_| too_large(bytes.len()))?);
             }
             count += 1;
-            let (view, next) = types::read(bytes, at, types.end, TypeId(count))?;
+            let (view, next) = types::read(rest, at, TypeId(count))?;
             visit(&names, view)?;
-            at = next;
+            rest = next;
         }
         Ok(Self { types, strings, index, count, data })
     }
@@ -172,25 +173,21 @@ impl<B: Deref<Target = [u8]>> Btf<B> {
         if id.0 > self.count {
             return Err(missing());
         }
-        let mut at = *self.index.get(number / INDEX_STRIDE).ok_or_else(missing)? as usize;
-        let mut current = number - number % INDEX_STRIDE;
-        loop {
-            let here = TypeId(u32::try_from(current + 1).map_err(|_| missing())?);
-            let (view, next) = types::read(&self.data, at, self.types.end, here)?;
-            if current == number {
-                return Ok(view);
-            }
-            at = next;
-            current += 1;
+        let start = *self.index.get(number / INDEX_STRIDE).ok_or_else(missing)? as usize;
+        let mut rest = self.data.get(start..self.types.end).ok_or_else(missing)?;
+        for _ in 0..number % INDEX_STRIDE {
+            rest = types::read(rest, self.types.end - rest.len(), id)?.1;
         }
+        Ok(types::read(rest, self.types.end - rest.len(), id)?.0)
     }
 
     /// Every type, in the order of the ids.
     pub fn iter(&self) -> impl Iterator<Item = TypeView<'_>> {
-        let mut at = self.types.start;
+        let mut rest = &self.data[self.types.clone()];
         (1..=self.count).map_while(move |id| {
-            let (view, next) = types::read(&self.data, at, self.types.end, TypeId(id)).ok()?;
-            at = next;
+            let at = self.types.end - rest.len();
+            let (view, next) = types::read(rest, at, TypeId(id)).ok()?;
+            rest = next;
             Some(view)
         })
     }

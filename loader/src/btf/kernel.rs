@@ -41,12 +41,18 @@ impl Wanted {
     }
 
     /// Notes the type if its name is wanted.
+    #[inline]
     fn offer(&mut self, strings: &Strings<'_>, name: u32, kind: Kind, id: TypeId) {
         let Some(rest) = strings.rest(name) else { return };
         let slot = prefix_slot(rest);
         if self.prefixes[slot >> 6] >> (slot & 63) & 1 == 0 {
             return;
         }
+        self.note(strings, name, kind, id);
+    }
+
+    #[cold]
+    fn note(&mut self, strings: &Strings<'_>, name: u32, kind: Kind, id: TypeId) {
         let Ok(name) = strings.get(name) else { return };
         if let Some(&index) = self.names.get(essential(name)) {
             self.found[index].push((kind, id));
@@ -54,17 +60,27 @@ impl Wanted {
     }
 }
 
-/// A number below 1024 from the first eight bytes of a name without its flavour.
+/// A number below 1024 from the first six bytes of a name without its flavour.
+#[inline]
 fn prefix_slot(name: &[u8]) -> usize {
-    let mut word = 0_u64;
-    for (i, &byte) in name.iter().take(8).enumerate() {
-        let flavour = byte == b'_' && i > 0 && name[i..].starts_with(b"___");
-        if byte == 0 || flavour {
-            break;
-        }
-        word |= u64::from(byte) << (8 * i);
+    const LOW_BITS: u64 = 0x0101_0101_0101_0101;
+    const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+    // Sets the highest bit of each byte that is zero; exact up to the first of them.
+    let zeros = |word: u64| word.wrapping_sub(LOW_BITS) & !word & HIGH_BITS;
+    let word = match name.first_chunk::<8>() {
+        Some(chunk) => u64::from_le_bytes(*chunk),
+        None => name.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+    };
+    let mut ends = zeros(word) | 1 << 55;
+    let underscores = zeros(word ^ LOW_BITS * b'_' as u64);
+    if underscores & underscores >> 8 != 0 {
+        // A flavour may begin here; it does not at the very start.
+        let flavour = (1..6).find(|&at| name.get(at..).is_some_and(|n| n.starts_with(b"___")));
+        ends |= flavour.map_or(0, |at| 0x80 << (8 * at));
     }
-    (word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54) as usize
+    let first_end = ends & ends.wrapping_neg();
+    let kept = word & (first_end >> 7).wrapping_sub(1);
+    (kept.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54) as usize
 }
 
 /// The kernel's types and where the wanted ones are.
