@@ -154,11 +154,9 @@ impl Lower<'_> {
     fn conjuncts(&self) -> Vec<(ExprId, bool)> {
         let mut found = Vec::new();
         if let Some(root) = self.filter.condition {
-            let root = match self.filter.expr(root).kind {
-                ExprKind::Held(inner, _) => inner,
-                _ => root,
-            };
-            self.collect(root, true, true, &mut found);
+            let held = &self.filter.expr(root).kind;
+            let inner = if let ExprKind::Held(inner, _) = held { *inner } else { root };
+            self.collect(inner, true, true, &mut found);
         }
         found
     }
@@ -166,18 +164,18 @@ impl Lower<'_> {
     /// Whether an expression depends only on what never changes while the row lives.
     fn fixed(&self, id: ExprId) -> bool {
         let kind = &self.filter.expr(id).kind;
-        match kind {
-            ExprKind::Column(column) => column.0.immutable,
-            ExprKind::History(_)
-            | ExprKind::Held(..)
-            | ExprKind::Aggregate(..)
-            | ExprKind::CountRows => false,
-            _ => {
-                let mut all = true;
-                crate::plan::operands(kind, |operand| all &= self.fixed(operand));
-                all
-            }
+        if let ExprKind::Column(column) = kind {
+            return column.0.immutable;
         }
+        let mut all = !matches!(
+            kind,
+            ExprKind::History(_)
+                | ExprKind::Held(..)
+                | ExprKind::Aggregate(..)
+                | ExprKind::CountRows
+        );
+        crate::plan::operands(kind, |operand| all = all && self.fixed(operand));
+        all
     }
 
     fn mark(&mut self, id: ExprId) {

@@ -68,10 +68,8 @@ struct Rewriter {
 
 impl Rewriter {
     fn constant(&self, id: ExprId) -> Option<i64> {
-        match self.exprs[id.0 as usize].kind {
-            ExprKind::Const(value) => Some(value),
-            _ => None,
-        }
+        let ExprKind::Const(value) = self.exprs[id.0 as usize].kind else { return None };
+        Some(value)
     }
 
     fn expr(&mut self, expr: Expr) -> ExprId {

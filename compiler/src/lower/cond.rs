@@ -78,7 +78,24 @@ impl Lower<'_> {
                 self.collect(a, positive, and, into);
                 self.collect(b, positive, and, into);
             }
-            _ => into.push((id, positive)),
+            ExprKind::And(..)
+            | ExprKind::Or(..)
+            | ExprKind::Const(_)
+            | ExprKind::ConstText(_)
+            | ExprKind::Param(_)
+            | ExprKind::Column(_)
+            | ExprKind::System(_)
+            | ExprKind::Neg(_)
+            | ExprKind::Abs(_)
+            | ExprKind::Binary(..)
+            | ExprKind::MulDiv(..)
+            | ExprKind::Compare(..)
+            | ExprKind::Text(..)
+            | ExprKind::If(..)
+            | ExprKind::History(_)
+            | ExprKind::Held(..)
+            | ExprKind::Aggregate(..)
+            | ExprKind::CountRows => into.push((id, positive)),
         }
     }
 
@@ -138,7 +155,20 @@ impl Lower<'_> {
                 let (yes, no) = if positive { (yes, no) } else { (no, yes) };
                 self.text(op, a, b, yes, no, unknown);
             }
-            _ => {
+            ExprKind::Const(_)
+            | ExprKind::ConstText(_)
+            | ExprKind::Param(_)
+            | ExprKind::Column(_)
+            | ExprKind::System(_)
+            | ExprKind::Neg(_)
+            | ExprKind::Abs(_)
+            | ExprKind::Binary(..)
+            | ExprKind::MulDiv(..)
+            | ExprKind::If(..)
+            | ExprKind::History(_)
+            | ExprKind::Held(..)
+            | ExprKind::Aggregate(..)
+            | ExprKind::CountRows => {
                 self.mark(id);
                 let (yes, no) = if positive { (yes, no) } else { (no, yes) };
                 let val = self.value(id, unknown);

@@ -9,15 +9,17 @@ use crate::plan::operands;
 pub(super) fn costs(filter: &Filter) -> Vec<u32> {
     let mut costs: Vec<u32> = Vec::with_capacity(filter.exprs.len());
     for expr in &filter.exprs {
-        let mut sum = match &expr.kind {
-            ExprKind::Column(column) => match column.0.cost {
+        let mut sum = if let ExprKind::Column(column) = &expr.kind {
+            match column.0.cost {
                 Cost::Field => 4,
                 Cost::Chain => 32,
                 Cost::Loop => 1024,
                 Cost::User => 16384,
-            },
-            ExprKind::MulDiv(..) | ExprKind::Text(..) => 8,
-            _ => 1,
+            }
+        } else if matches!(expr.kind, ExprKind::MulDiv(..) | ExprKind::Text(..)) {
+            8
+        } else {
+            1
         };
         operands(&expr.kind, |operand| {
             sum = u32::saturating_add(sum, costs[operand.0 as usize]);

@@ -119,17 +119,13 @@ impl Lower<'_> {
             let step = self.past.tracks[&history.arg];
             self.check(step.status, unknown);
             let delta = Val::reg(step.delta, step.range);
-            return match history.function {
-                HistoryFn::Rate => {
-                    let scale = match self.filter.expr(history.arg).ty {
-                        Type::Int(Unit::Duration) => FIXED_ONE,
-                        _ => PER_SECOND_SCALE,
-                    };
-                    let dt = Val::reg(step.dt, Range::NATURAL);
-                    arith::emit_mul_div(&mut self.f, delta, Val::constant(scale), dt)
-                }
-                _ => delta,
-            };
+            if history.function != HistoryFn::Rate {
+                return delta;
+            }
+            let of_time = self.filter.expr(history.arg).ty == Type::Int(Unit::Duration);
+            let scale = if of_time { FIXED_ONE } else { PER_SECOND_SCALE };
+            let dt = Val::reg(step.dt, Range::NATURAL);
+            return arith::emit_mul_div(&mut self.f, delta, Val::constant(scale), dt);
         };
         let wave = self.past.waves[&(history.arg, window)];
         self.check(wave.status, unknown);

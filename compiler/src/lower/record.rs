@@ -74,7 +74,24 @@ impl Lower<'_> {
                     self.f.store(Base::Frame, at + 8 * word, src);
                 }
             }
-            _ => unreachable!("the checker lets only columns, parameters and constants be texts"),
+            ExprKind::Const(_)
+            | ExprKind::System(_)
+            | ExprKind::Neg(_)
+            | ExprKind::Abs(_)
+            | ExprKind::Binary(..)
+            | ExprKind::MulDiv(..)
+            | ExprKind::Compare(..)
+            | ExprKind::Text(..)
+            | ExprKind::And(..)
+            | ExprKind::Or(..)
+            | ExprKind::Not(_)
+            | ExprKind::If(..)
+            | ExprKind::History(_)
+            | ExprKind::Held(..)
+            | ExprKind::Aggregate(..)
+            | ExprKind::CountRows => {
+                unreachable!("the checker lets only columns, parameters and constants be texts")
+            }
         }
     }
 

@@ -31,14 +31,10 @@ impl Lower<'_> {
     /// Whether an expression can turn out to be unknown.
     pub(super) fn may_be_unknown(&self, id: ExprId) -> bool {
         let kind = &self.filter.expr(id).kind;
-        match kind {
-            ExprKind::Column(_) | ExprKind::System(_) | ExprKind::History(_) => true,
-            _ => {
-                let mut found = false;
-                crate::plan::operands(kind, |operand| found |= self.may_be_unknown(operand));
-                found
-            }
-        }
+        let mut found =
+            matches!(kind, ExprKind::Column(_) | ExprKind::System(_) | ExprKind::History(_));
+        crate::plan::operands(kind, |operand| found = found || self.may_be_unknown(operand));
+        found
     }
 
     /// Both operands, the one that needs more registers first.
@@ -69,10 +65,8 @@ impl Lower<'_> {
             ExprKind::Const(value) => Val::constant(value),
             ExprKind::Param(index) => {
                 let reg = self.param_word(self.plan.params[index]);
-                let range = match self.filter.params[index].ty {
-                    Type::Bool => Range::new(0, 1),
-                    _ => Range::ALL,
-                };
+                let is_bool = self.filter.params[index].ty == Type::Bool;
+                let range = if is_bool { Range::new(0, 1) } else { Range::ALL };
                 Val::reg(reg, range)
             }
             ExprKind::System(value) => {

@@ -72,16 +72,18 @@ fn fraction_bits(ty: Type) -> u8 {
 impl Plan {
     pub(super) fn place_history(&mut self, filter: &Filter) {
         for (expr, live) in filter.exprs.iter().zip(live(filter)) {
-            match expr.kind {
-                ExprKind::History(history) if live => match history.window {
-                    None => self.place_track(history.arg),
-                    Some(window) => {
-                        let bits = fraction_bits(filter.expr(history.arg).ty);
-                        self.place_wave(history.function, history.arg, window, bits);
-                    }
-                },
-                ExprKind::Held(..) if live => self.held = Some(self.place_state(8)),
-                _ => {}
+            if !live {
+                continue;
+            }
+            if let ExprKind::Held(..) = expr.kind {
+                self.held = Some(self.place_state(8));
+            }
+            let ExprKind::History(history) = expr.kind else { continue };
+            if let Some(window) = history.window {
+                let bits = fraction_bits(filter.expr(history.arg).ty);
+                self.place_wave(history.function, history.arg, window, bits);
+            } else {
+                self.place_track(history.arg);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The `vm` target: a function that is run for each row, as `kernel_vm::abi` says.
 
-use crate::asm::{Asm, FP, JumpTooFar, Label, R0, R1, R2, R6, Reg};
+use crate::asm::{AluOp, Asm, FP, JumpTooFar, Label, R0, R1, R2, R6, Reg};
 use crate::code::Code;
 use crate::hir::Filter;
 use crate::lir::Op;
@@ -52,19 +52,16 @@ impl Hooks for VmHooks {
     }
 
     fn special(&mut self, asm: &mut Asm, op: &Op, _dst: Reg, _to: Option<Label>) {
-        match op {
-            Op::Emit => {
-                asm.mov(R1, FP);
-                asm.alu_imm(crate::asm::AluOp::Add, R1, self.record);
-                asm.load_imm(R2, i64::from(self.size));
-                asm.call_helper(HELPER_EMIT);
-            }
-            Op::Exit(verdict) => {
-                asm.load_imm(R0, *verdict as i64);
-                asm.exit();
-            }
-            _ => unreachable!("lowering for rows writes no such operation"),
+        if let Op::Exit(verdict) = op {
+            asm.load_imm(R0, *verdict as i64);
+            asm.exit();
+            return;
         }
+        assert_eq!(*op, Op::Emit, "lowering for rows writes no other operation of its own");
+        asm.mov(R1, FP);
+        asm.alu_imm(AluOp::Add, R1, self.record);
+        asm.load_imm(R2, i64::from(self.size));
+        asm.call_helper(HELPER_EMIT);
     }
 
     fn param(&mut self, _asm: &mut Asm, _dst: Reg, _offset: i32) {

@@ -180,11 +180,10 @@ impl BpfHooks<'_> {
 
 impl Hooks for BpfHooks<'_> {
     fn loses(&self, op: &Op) -> bool {
-        match op {
-            Op::Column { column, .. } => Columns::clobbers(self.table, column.0),
-            Op::Bytes { .. } | Op::State { .. } | Op::Call { .. } | Op::Emit => true,
-            _ => false,
+        if let Op::Column { column, .. } = op {
+            return Columns::clobbers(self.table, column.0);
         }
+        matches!(op, Op::Bytes { .. } | Op::State { .. } | Op::Call { .. } | Op::Emit)
     }
 
     fn special(&mut self, asm: &mut Asm, op: &Op, dst: Reg, to: Option<Label>) {
@@ -221,7 +220,19 @@ impl Hooks for BpfHooks<'_> {
                 }
                 asm.jump(self.next.expect("a row is inside the loop"));
             }
-            _ => unreachable!("{op:?} is encoded for every target alike"),
+            Op::Mark(_)
+            | Op::Bind(_)
+            | Op::Jump(_)
+            | Op::Branch { .. }
+            | Op::Entry(_)
+            | Op::Const { .. }
+            | Op::Mov { .. }
+            | Op::Alu { .. }
+            | Op::Neg { .. }
+            | Op::Load { .. }
+            | Op::Store { .. }
+            | Op::Call { .. }
+            | Op::Return(_) => unreachable!("{op:?} is encoded for every target alike"),
         }
     }
 
