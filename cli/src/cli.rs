@@ -1,9 +1,10 @@
 //! The command's arguments.
 
 use crate::cmd;
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::output::terminal::ColorChoice;
 use clap::{Parser, Subcommand};
+use std::process::ExitCode;
 
 /// The exit statuses, for `--help` and the man pages.
 const EXIT_STATUS: &str = "\
@@ -33,20 +34,33 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Compile(cmd::compile::Args),
+    Check(cmd::check::Args),
+    Run(cmd::run::Args),
+    Probe(cmd::probe::Args),
+    Export(cmd::export::Args),
     Fields(cmd::fields::Args),
+    Doctor(cmd::doctor::Args),
     Completions(cmd::completions::Args),
     Man(cmd::man::Args),
 }
 
 impl Cli {
     /// Does what was asked.
-    pub(crate) fn run(self) -> Result<Exit, Failure> {
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let color = self.color;
-        match self.command {
-            Command::Fields(args) => cmd::fields::run(&args, color),
-            Command::Completions(args) => cmd::completions::run(&args),
-            Command::Man(args) => cmd::man::run(&args),
-        }
+        let exit = match self.command {
+            Command::Compile(args) => cmd::compile::run(&args, color)?,
+            Command::Check(args) => cmd::check::run(&args, color)?,
+            Command::Run(args) => cmd::run::run(&args, color)?,
+            Command::Probe(args) => return Ok(cmd::probe::run(&args, color)),
+            Command::Export(args) => cmd::export::run(&args, color)?,
+            Command::Fields(args) => cmd::fields::run(&args, color)?,
+            Command::Doctor(args) => cmd::doctor::run(&args, color)?,
+            Command::Completions(args) => cmd::completions::run(&args)?,
+            Command::Man(args) => cmd::man::run(&args)?,
+        };
+        Ok(exit.into())
     }
 }
 

@@ -6,6 +6,7 @@ use crate::diagnostics;
 use crate::exit::{Exit, Failure};
 use crate::output::terminal::{ColorChoice, Style};
 use kfilter_compiler::diagnostic::Severity;
+use kfilter_loader::Object;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -90,6 +91,14 @@ pub(crate) fn compile(
             Err(Failure::new(Exit::BadInput, message).details(render(&found)))
         }
     }
+}
+
+/// Reads an object.
+pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Object, Failure> {
+    Object::parse(bytes).map_err(|error| {
+        let name = path.display();
+        Failure::new(Exit::BadInput, format_args!("{name} is not a usable object: {error}"))
+    })
 }
 
 /// The object in `path`, compiled when it is source text.

@@ -9,10 +9,15 @@
 mod cli;
 mod cmd;
 mod diagnostics;
+mod drive;
 mod duration;
 mod exit;
+mod export;
+mod input;
 mod output;
+mod probe;
 mod schedule;
+mod session;
 
 use clap::Parser as _;
 use exit::Failure;
@@ -20,10 +25,13 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
     let color = cli.color;
     match cli.run() {
-        Ok(exit) => exit.into(),
+        Ok(code) => code,
         Err(failure) => {
             report(&failure, color);
             failure.exit.into()
@@ -31,12 +39,24 @@ fn main() -> ExitCode {
     }
 }
 
-fn report(failure: &Failure, color: output::terminal::ColorChoice) {
-    if failure.message.is_empty() {
-        return;
+/// Shows help, the version or a usage error.
+fn usage(error: &clap::Error) -> ExitCode {
+    // When the output is closed there is nobody left to tell.
+    let _ = error.print();
+    let is_probe = std::env::args_os().nth(1).is_some_and(|name| name == "probe");
+    match (error.exit_code(), is_probe) {
+        (0, _) => ExitCode::SUCCESS,
+        (_, true) => ExitCode::from(cmd::probe::USAGE_EXIT),
+        (_, false) => exit::Exit::BadInput.into(),
     }
+}
+
+fn report(failure: &Failure, color: output::terminal::ColorChoice) {
     let style = output::terminal::Style::for_stderr(color);
-    let mut text = format!("{}: {}\n", style.red("error"), failure.message);
+    let mut text = failure.details.clone();
+    if text.is_empty() && !failure.message.is_empty() {
+        text = format!("{}: {}\n", style.red("error"), failure.message);
+    }
     for line in &failure.help {
         text.push_str(&format!("  {}: {line}\n", style.bold("help")));
     }

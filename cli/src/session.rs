@@ -5,10 +5,10 @@ use crate::input;
 use crate::output::terminal::ColorChoice;
 use clap::ValueEnum;
 use kernel_vm::object::{FilterMeta, HoldMeta};
-use kfilter_loader::elf::Object;
-use kfilter_loader::error::{ErrorClass, LoadError};
-use kfilter_loader::host::{Host, HostKind, Request, Session, Sweep};
-use kfilter_loader::params::{self, Given, SystemValues};
+use kfilter_loader::host::bpf::{BpfHost, system_values};
+use kfilter_loader::params::{self, Given};
+use kfilter_loader::sys::Kernel;
+use kfilter_loader::{ErrorClass, Host, HostKind, LoadError, Object, Request, Session, Sweep};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -71,14 +71,10 @@ impl Selection {
         let mut objects = Vec::new();
         for path in &self.files {
             let bytes = input::object(path, color, &mut say)?;
-            let object = Object::parse(&bytes).map_err(|error| {
-                let name = path.display();
-                Failure::new(Exit::BadInput, format_args!("{name} is not a usable object: {error}"))
-            })?;
-            objects.push(object);
+            objects.push(input::parse(path, &bytes)?);
         }
         let chosen = self.choose(&objects)?;
-        let system = SystemValues::read();
+        let system = system_values(&Kernel);
         let mut requests = Vec::new();
         for (object, filter) in &chosen {
             let params = self.params_of(filter, &chosen)?;
@@ -148,16 +144,12 @@ impl Selection {
         mut say: impl FnMut(&str),
     ) -> Result<Vec<Loaded>, Failure> {
         if self.host != HostChoice::Vm {
-            let loaded = kfilter_loader::host::bpf::BpfHost::new()
-                .and_then(|mut host| load_all(&mut host, requests));
-            match loaded {
+            match load_all(&mut BpfHost::running(), requests) {
                 Ok(loaded) => return Ok(loaded),
                 Err(error)
                     if self.host == HostChoice::Bpf || error.class() == ErrorClass::Input =>
                 {
-                    return Err(
-                        failure(&error).help("`kfilter doctor` shows what this machine allows")
-                    );
+                    return Err(failure(&error));
                 }
                 Err(error) => {
                     let first = error.to_string();
@@ -166,8 +158,8 @@ impl Selection {
                 }
             }
         }
-        let mut host = kfilter_loader::host::vm::VmHost::new();
-        load_all(&mut host, requests).map_err(|error| failure(&error))
+        load_all(&mut *vm_host().map_err(|error| failure(&error))?, requests)
+            .map_err(|error| failure(&error))
     }
 }
 
@@ -183,6 +175,15 @@ fn load_all(host: &mut dyn Host, requests: &[Request<'_>]) -> Result<Vec<Loaded>
             })
         })
         .collect()
+}
+
+/// The VM over /proc.
+fn vm_host() -> Result<Box<dyn Host>, LoadError> {
+    Err(LoadError::Missing {
+        what: "the vm host".to_owned(),
+        why: "this build has none".to_owned(),
+        way_out: "use --host bpf".to_owned(),
+    })
 }
 
 /// How long the filter's `for` lasts with these parameters.
@@ -205,6 +206,36 @@ fn hold(request: &Request<'_>) -> Duration {
     Duration::from_nanos(u64::try_from(ns).unwrap_or(0))
 }
 
+/// Compiles `text`, loads its only filter on `host` and sweeps once: what `doctor` tries.
+pub(crate) fn attempt(host: HostKind, text: &str) -> Result<Sweep, LoadError> {
+    let cannot = |reason: String| LoadError::Missing {
+        what: "a filter".to_owned(),
+        why: reason,
+        way_out: "this is a mistake of kfilter's; please report it".to_owned(),
+    };
+    let compiled = kfilter_compiler::compile("doctor.kf", text)
+        .map_err(|all| cannot(all.first().map_or_else(String::new, |one| one.message.clone())))?;
+    let object = Object::parse(&compiled.object)?;
+    let name = object.filters().first().map(|filter| filter.name.clone()).unwrap_or_default();
+    let request = Request::new(&object, &name, &[], system_values(&Kernel))?;
+    let mut session = match host {
+        HostKind::Bpf => BpfHost::running().load(&request)?,
+        HostKind::Vm => vm_host()?.load(&request)?,
+    };
+    session.sweep()
+}
+
+/// What can be done about an error of this class.
+pub(crate) const fn way_out(class: ErrorClass) -> Option<&'static str> {
+    match class {
+        ErrorClass::Privilege => {
+            Some("run it as root, or grant CAP_BPF and CAP_PERFMON; `--host vm` needs no privilege")
+        }
+        ErrorClass::Host => Some("`kfilter doctor` shows what this machine allows"),
+        ErrorClass::Input => None,
+    }
+}
+
 /// The failure that an error of the loader is on the command line.
 pub(crate) fn failure(error: &LoadError) -> Failure {
     let exit = match error.class() {
@@ -212,5 +243,9 @@ pub(crate) fn failure(error: &LoadError) -> Failure {
         ErrorClass::Host => Exit::CannotRun,
         ErrorClass::Privilege => Exit::NoPrivilege,
     };
-    Failure::new(exit, error)
+    let failure = Failure::new(exit, error);
+    match way_out(error.class()) {
+        Some(line) => failure.help(line),
+        None => failure,
+    }
 }

@@ -1,0 +1,110 @@
+//! `kfilter check`: is it valid, and what does it cost at most?
+
+use crate::exit::{Exit, Failure};
+use crate::input::{self, Input};
+use crate::output::human::UNKNOWN;
+use crate::output::table::Table;
+use crate::output::terminal::{ColorChoice, Style, stdout_width};
+use kernel_vm::object::FilterMeta;
+use kfilter_compiler::Bounds;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+/// Check filters and print their bounds
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Source texts or compiled objects; `-` is standard input
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+
+    /// Print nothing when all is well
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// Treat warnings as errors
+    #[arg(short = 'W', long)]
+    warnings: bool,
+}
+
+/// Checks every file; all errors of all files are shown.
+pub(crate) fn run(args: &Args, color: ColorChoice) -> Result<Exit, Failure> {
+    let mut table = Table::new();
+    for title in ["FILTER", "TABLE"] {
+        table.column(title, false);
+    }
+    for title in ["RECORD", "STATE A ROW", "STACK", "BPF INSNS A ROW", "VM INSNS A ROW"] {
+        table.column(title, true);
+    }
+    let mut is_bad = false;
+    let mut has_rows = false;
+    for path in &args.files {
+        match check(path, args, color) {
+            Ok(rows) => {
+                has_rows |= !rows.is_empty();
+                rows.into_iter().for_each(|row| table.row(row));
+            }
+            Err(failure) if args.files.len() == 1 => return Err(failure),
+            Err(failure) => {
+                is_bad = true;
+                crate::report(&failure, color);
+            }
+        }
+    }
+    if has_rows && !args.quiet {
+        let text = table.render(stdout_width(), Style::for_stdout(color));
+        std::io::stdout().write_all(text.as_bytes())?;
+    }
+    Ok(if is_bad { Exit::BadInput } else { Exit::Success })
+}
+
+/// A row for each filter of a file.
+fn check(path: &Path, args: &Args, color: ColorChoice) -> Result<Vec<Vec<String>>, Failure> {
+    let mut has_warnings = false;
+    let rows = match input::read(path)? {
+        Input::Source(text) => {
+            let mut say = |note: &str| {
+                has_warnings = true;
+                // When standard error is closed there is nobody left to tell.
+                let _ = writeln!(std::io::stderr(), "{note}");
+            };
+            let compiled = input::compile(path, &text, color, &mut say)?;
+            compiled.meta.filters.iter().zip(&compiled.bounds).map(of_source).collect()
+        }
+        Input::Object(bytes) => {
+            let object = input::parse(path, &bytes)?;
+            if object.filters().is_empty() {
+                let message = format!("{} has no filter of kfilter's", path.display());
+                return Err(Failure::new(Exit::BadInput, message));
+            }
+            object.filters().iter().map(of_object).collect()
+        }
+    };
+    if has_warnings && args.warnings {
+        return Err(Failure::new(Exit::BadInput, "there are warnings"));
+    }
+    Ok(rows)
+}
+
+fn of_source((filter, bounds): (&FilterMeta, &Bounds)) -> Vec<String> {
+    vec![
+        filter.name.clone(),
+        filter.table.clone(),
+        format!("{} B", bounds.record_bytes),
+        format!("{} B", bounds.state_bytes),
+        format!("{} B", bounds.stack_bytes),
+        bounds.bpf_insns.to_string(),
+        bounds.vm_insns.to_string(),
+    ]
+}
+
+/// An object carries no bounds on insns: the verifier that takes it finds its own.
+fn of_object(filter: &FilterMeta) -> Vec<String> {
+    let mut row = vec![
+        filter.name.clone(),
+        filter.table.clone(),
+        format!("{} B", filter.record.size),
+        format!("{} B", filter.state_size),
+    ];
+    row.resize(row.len() + 3, UNKNOWN.to_owned());
+    row
+}
