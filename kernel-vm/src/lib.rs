@@ -7,11 +7,21 @@
 //! **Invariant**: the kernel build (no features) has no dependency, no allocation, no
 //! floating point and no reachable panic.
 #![no_std]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::panic
+    )
+)]
 
 #[cfg(feature = "object")]
 extern crate std;
 
 pub mod abi;
+pub mod isa;
 #[cfg(feature = "object")]
 pub mod literal;
 #[cfg(feature = "object")]

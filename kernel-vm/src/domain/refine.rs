@@ -1,0 +1,160 @@
+//! What a branch teaches of the two sides of its comparison.
+
+use super::{Bounds, Scalar, Tnum, mask};
+use crate::isa::{Cond, Width};
+
+impl Scalar {
+    /// Both sides of `a cond b`, given whether it holds; one of them empty when it cannot.
+    #[must_use]
+    pub fn refine(cond: Cond, width: Width, holds: bool, a: &Self, b: &Self) -> (Self, Self) {
+        let cond = match (holds, cond.opposite()) {
+            (true, _) => Some(cond),
+            (false, Some(opposite)) => Some(opposite),
+            (false, None) => None,
+        };
+        let (mut a, mut b) = (*a, *b);
+        match cond {
+            Some(cond) => {
+                let bits = width.bits();
+                let (x, y) = (a.at(width), b.at(width));
+                let (x, y) = compare(cond, bits, x, y);
+                a.put(width, x);
+                b.put(width, y);
+                if cond == Cond::Eq {
+                    let known = |s: &Self| Tnum {
+                        value: s.bits.value & mask(bits),
+                        unknown: s.bits.unknown | !mask(bits),
+                    };
+                    match (a.bits.intersect(known(&b)), b.bits.intersect(known(&a))) {
+                        (Some(ab), Some(bb)) => (a.bits, b.bits) = (ab, bb),
+                        _ => a.wide = EMPTY,
+                    }
+                }
+                if cond == Cond::Set {
+                    // With a single bit to look at, it is known to be one.
+                    if let Some(bit) = single_bit(&b, width) {
+                        a.know(bit, bit);
+                    }
+                }
+            }
+            // None of the bits is set.
+            None => {
+                if let Some(bits) = b.exact() {
+                    a.know(bits & mask(width.bits()), 0);
+                }
+            }
+        }
+        (a.sharpened(), b.sharpened())
+    }
+
+    fn at(&self, width: Width) -> Bounds {
+        match width {
+            Width::W64 => self.wide,
+            Width::W32 => self.low,
+        }
+    }
+
+    fn put(&mut self, width: Width, bounds: Bounds) {
+        match width {
+            Width::W64 => self.wide = bounds,
+            Width::W32 => self.low = bounds,
+        }
+    }
+
+    /// The bits under `which` are those of `value`.
+    fn know(&mut self, which: u64, value: u64) {
+        match self.bits.intersect(Tnum { value, unknown: !which }) {
+            Some(bits) => self.bits = bits,
+            None => self.wide = EMPTY,
+        }
+    }
+}
+
+const EMPTY: Bounds = Bounds { umin: 1, umax: 0, smin: 1, smax: 0 };
+
+fn single_bit(b: &Scalar, width: Width) -> Option<u64> {
+    b.exact().map(|bits| bits & mask(width.bits())).filter(|bits| bits.is_power_of_two())
+}
+
+fn compare(cond: Cond, width: u32, mut a: Bounds, mut b: Bounds) -> (Bounds, Bounds) {
+    let top = mask(width);
+    let any = Bounds::any(width);
+    match cond {
+        Cond::Eq => {
+            let both = a.intersect(b);
+            (both, both)
+        }
+        Cond::Ne => {
+            exclude(&mut a, b, any);
+            let changed = a;
+            exclude(&mut b, changed, any);
+            (a, b)
+        }
+        Cond::Set => {
+            // Zero has no bit to share.
+            a.umin = a.umin.max(1);
+            b.umin = b.umin.max(1);
+            (a, b)
+        }
+        Cond::Lt => {
+            a.umax = a.umax.min(below(b.umax));
+            b.umin = b.umin.max(a.umin.saturating_add(1).min(top));
+            if b.umax == 0 || a.umin == top { (EMPTY, EMPTY) } else { (a, b) }
+        }
+        Cond::Le => {
+            a.umax = a.umax.min(b.umax);
+            b.umin = b.umin.max(a.umin);
+            (a, b)
+        }
+        Cond::Slt => {
+            if b.smax == any.smin || a.smin == any.smax {
+                return (EMPTY, EMPTY);
+            }
+            a.smax = a.smax.min(b.smax.saturating_sub(1));
+            b.smin = b.smin.max(a.smin.saturating_add(1));
+            (a, b)
+        }
+        Cond::Sle => {
+            a.smax = a.smax.min(b.smax);
+            b.smin = b.smin.max(a.smin);
+            (a, b)
+        }
+        Cond::Gt => swapped(Cond::Lt, width, a, b),
+        Cond::Ge => swapped(Cond::Le, width, a, b),
+        Cond::Sgt => swapped(Cond::Slt, width, a, b),
+        Cond::Sge => swapped(Cond::Sle, width, a, b),
+    }
+}
+
+fn swapped(cond: Cond, width: u32, a: Bounds, b: Bounds) -> (Bounds, Bounds) {
+    let (b, a) = compare(cond, width, b, a);
+    (a, b)
+}
+
+fn below(x: u64) -> u64 {
+    x.saturating_sub(1)
+}
+
+/// `a` without the one number that `b` is, when it is an end of a range of `a`.
+fn exclude(a: &mut Bounds, b: Bounds, any: Bounds) {
+    if b.umin == b.umax {
+        if a.umin == b.umin && a.umax == b.umin {
+            *a = EMPTY;
+            return;
+        }
+        if a.umin == b.umin {
+            a.umin = a.umin.saturating_add(1).min(any.umax);
+        }
+        if a.umax == b.umin {
+            a.umax = below(a.umax);
+        }
+    }
+    if b.smin == b.smax {
+        if a.smin == b.smin && a.smin < a.smax {
+            a.smin = a.smin.saturating_add(1);
+        }
+        if a.smax == b.smin && a.smin < a.smax {
+            a.smax = a.smax.saturating_sub(1);
+        }
+    }
+}

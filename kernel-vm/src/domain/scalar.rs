@@ -1,0 +1,268 @@
+//! A number: its bits and ranges, all 64 and the low 32.
+
+use super::{Bounds, Tnum, mask};
+use crate::isa::{AluOp, Size, Swap, Width};
+
+/// A set of 64-bit numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scalar {
+    /// Known bits.
+    pub bits: Tnum,
+    /// Ranges of all 64 bits.
+    pub wide: Bounds,
+    /// Ranges of the low 32 bits.
+    pub low: Bounds,
+}
+
+impl Scalar {
+    /// Anything.
+    #[must_use]
+    pub const fn any() -> Self {
+        Self { bits: Tnum::ANY, wide: Bounds::any(64), low: Bounds::any(32) }
+    }
+
+    /// Exactly `x`.
+    #[must_use]
+    pub const fn exactly(x: u64) -> Self {
+        Self {
+            bits: Tnum::exactly(x),
+            wide: Bounds::exactly(64, x),
+            low: Bounds::exactly(32, x),
+        }
+    }
+
+    /// `umin..=umax`.
+    #[must_use]
+    pub fn range(umin: u64, umax: u64) -> Self {
+        Self { wide: Bounds::unsigned(64, umin, umax), ..Self::any() }.sharpened()
+    }
+
+    /// What a load of `size` gives.
+    #[must_use]
+    pub fn loaded(size: Size, signed: bool) -> Self {
+        let bits = size.bytes().wrapping_mul(8) as u32;
+        let any = Self::range(0, mask(bits));
+        if signed { any.sign_extended(bits, Width::W64) } else { any }
+    }
+
+    /// Whether `x` may be it.
+    #[must_use]
+    pub const fn contains(&self, x: u64) -> bool {
+        self.bits.contains(x) && self.wide.contains(64, x) && self.low.contains(32, x)
+    }
+
+    /// The number, when only one is left.
+    #[must_use]
+    pub const fn exact(&self) -> Option<u64> {
+        if self.wide.umin == self.wide.umax { Some(self.wide.umin) } else { None }
+    }
+
+    /// Whether nothing is left: this place cannot be reached.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.wide.is_empty() || self.low.is_empty()
+    }
+
+    /// What is in either.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        Self {
+            bits: self.bits.union(other.bits),
+            wide: self.wide.union(other.wide),
+            low: self.low.union(other.low),
+        }
+    }
+
+    /// The same set, with each part as sharp as the others allow.
+    #[must_use]
+    pub fn sharpened(mut self) -> Self {
+        // Twice: what the low half learns from the whole, the whole may learn from it.
+        for _ in 0..2 {
+            (self.wide, self.bits) = self.wide.sharpen(64, self.bits);
+            if self.wide.is_empty() {
+                return self;
+            }
+            self.low = self.low.intersect(low_of(self.wide));
+            let low_bits;
+            (self.low, low_bits) = self.low.sharpen(32, self.bits.truncate(32));
+            if self.low.is_empty() {
+                return self;
+            }
+            let high = self.bits.unknown & !mask(32);
+            self.bits = Tnum {
+                value: (self.bits.value & !mask(32)) | low_bits.value,
+                unknown: high | low_bits.unknown,
+            };
+            self.wide = self.wide.intersect(wide_of(self.low, self.bits, self.wide));
+        }
+        self
+    }
+
+    /// The low 32 bits, zero-extended.
+    #[must_use]
+    pub fn low_half(&self) -> Self {
+        Self {
+            bits: self.bits.truncate(32),
+            wide: Bounds::unsigned(64, self.low.umin, self.low.umax),
+            low: self.low,
+        }
+        .sharpened()
+    }
+
+    /// `self op other`.
+    #[must_use]
+    pub fn alu(&self, op: AluOp, width: Width, other: &Self) -> Self {
+        if let (Some(a), Some(b)) = (self.exact(), other.exact()) {
+            return Self::exactly(op.eval(width, a, b));
+        }
+        match width {
+            Width::W64 => {
+                let (bits, wide) = at_width(op, 64, (self.bits, self.wide), (other.bits, other.wide));
+                let low = if keeps_low_half(op) {
+                    let mine = (self.bits.truncate(32), self.low);
+                    at_width(op, 32, mine, (other.bits.truncate(32), other.low)).1
+                } else {
+                    Bounds::any(32)
+                };
+                Self { bits, wide, low }.sharpened()
+            }
+            Width::W32 => {
+                let mine = (self.bits.truncate(32), self.low);
+                let (bits, low) = at_width(op, 32, mine, (other.bits.truncate(32), other.low));
+                let bits = bits.truncate(32);
+                Self { bits, wide: Bounds::unsigned(64, low.umin, low.umax), low }.sharpened()
+            }
+        }
+    }
+
+    /// `-self`.
+    #[must_use]
+    pub fn neg(&self, width: Width) -> Self {
+        Self::exactly(0).alu(AluOp::Sub, width, self)
+    }
+
+    /// The low `bits` bits, sign-extended to a width.
+    #[must_use]
+    pub fn sign_extended(&self, bits: u32, to: Width) -> Self {
+        let known = self.bits.truncate(bits);
+        // A range of the whole is one of the low bits only when these are the whole.
+        let narrow = match bits {
+            32 => self.low,
+            _ if self.wide.umax <= mask(bits) => {
+                let unsigned = Bounds::unsigned(bits, self.wide.umin, self.wide.umax);
+                unsigned.sharpen(bits, known).0
+            }
+            _ => Bounds::any(bits).sharpen(bits, known).0,
+        };
+        let extended = Self {
+            bits: known.sign_extend(bits, 64),
+            wide: Bounds::signed(64, narrow.smin, narrow.smax),
+            low: Bounds::signed(32, narrow.smin, narrow.smax),
+        }
+        .sharpened();
+        match to {
+            Width::W64 => extended,
+            Width::W32 => extended.low_half(),
+        }
+    }
+
+    /// The low bits in another byte order.
+    #[must_use]
+    pub fn swapped(&self, swap: Swap, size: Size) -> Self {
+        if let Some(x) = self.exact() {
+            return Self::exactly(swap.eval(size, x));
+        }
+        let bits = Tnum {
+            value: swap.eval(size, self.bits.value),
+            unknown: swap.eval(size, self.bits.unknown),
+        };
+        Self { bits, ..Self::any() }.sharpened()
+    }
+}
+
+/// Operations whose low half depends on nothing but the operands' low halves.
+const fn keeps_low_half(op: AluOp) -> bool {
+    match op {
+        AluOp::Add | AluOp::Sub | AluOp::Mul | AluOp::Or | AluOp::And | AluOp::Xor => true,
+        AluOp::Div
+        | AluOp::Lsh
+        | AluOp::Rsh
+        | AluOp::Mod
+        | AluOp::Arsh
+        | AluOp::Sdiv
+        | AluOp::Smod => false,
+    }
+}
+
+/// One operation at a width, on known bits and ranges.
+pub(super) fn at_width(
+    op: AluOp,
+    width: u32,
+    (abits, a): (Tnum, Bounds),
+    (bbits, b): (Tnum, Bounds),
+) -> (Tnum, Bounds) {
+    let any = (Tnum::ANY.truncate(width), Bounds::any(width));
+    match op {
+        AluOp::Add => (abits.add(bbits).truncate(width), a.add(width, b)),
+        AluOp::Sub => (abits.sub(bbits).truncate(width), a.sub(width, b)),
+        AluOp::Mul => (abits.mul(bbits).truncate(width), a.mul(width, b)),
+        AluOp::And => (abits.and(bbits), Bounds::unsigned(width, 0, a.umax.min(b.umax))),
+        AluOp::Or => (abits.or(bbits), Bounds::unsigned(width, a.umin.max(b.umin), any.1.umax)),
+        AluOp::Xor => (abits.xor(bbits), any.1),
+        AluOp::Div => (any.0, a.div(width, b)),
+        AluOp::Mod => {
+            let bits = if b.umin > a.umax { abits } else { any.0 };
+            (bits, a.rem(width, b))
+        }
+        AluOp::Sdiv => (any.0, a.sdiv(width, b)),
+        AluOp::Smod => (any.0, a.smod(width, b)),
+        AluOp::Lsh | AluOp::Rsh | AluOp::Arsh => shift(op, width, (abits, a), b),
+    }
+}
+
+fn shift(op: AluOp, width: u32, (bits, a): (Tnum, Bounds), by: Bounds) -> (Tnum, Bounds) {
+    // The amount counts modulo the width; beyond it nothing is known of it.
+    let (least, most) = match (u32::try_from(by.umin), u32::try_from(by.umax)) {
+        (Ok(least), Ok(most)) if most < width => (least, most),
+        _ => (0, width.wrapping_sub(1)),
+    };
+    let exact = least == most;
+    let unknown = Tnum::ANY.truncate(width);
+    match op {
+        AluOp::Lsh if exact => (bits.shl(least).truncate(width), a.shl(width, least, most)),
+        // Zeros come in from the right at least `least` times.
+        AluOp::Lsh => (unknown.shl(least).truncate(width), a.shl(width, least, most)),
+        AluOp::Rsh if exact => (bits.shr(least), a.shr(width, least, most)),
+        AluOp::Rsh => (unknown.shr(least), a.shr(width, least, most)),
+        _ if exact => (bits.ashr(width, least), a.ashr(width, least, most)),
+        _ => (unknown, a.ashr(width, least, most)),
+    }
+}
+
+/// What the ranges of all 64 bits say of the low 32.
+fn low_of(wide: Bounds) -> Bounds {
+    let any = Bounds::any(32);
+    // Within one block of 2^32 the low halves are in order.
+    if wide.umin >> 32 == wide.umax >> 32 {
+        let (umin, umax) = (wide.umin & mask(32), wide.umax & mask(32));
+        return Bounds { umin, umax, ..any };
+    }
+    if any.smin <= wide.smin && wide.smax <= any.smax {
+        return Bounds { smin: wide.smin, smax: wide.smax, ..any };
+    }
+    any
+}
+
+/// What the ranges of the low 32 bits say of all 64, when the high half is known.
+fn wide_of(low: Bounds, bits: Tnum, wide: Bounds) -> Bounds {
+    let any = Bounds::any(64);
+    if bits.unknown >> 32 == 0 {
+        let high = bits.value & !mask(32);
+        return Bounds { umin: high | low.umin, umax: high | low.umax, ..any };
+    }
+    let int = Bounds::any(32);
+    if int.smin <= wide.smin && wide.smax <= int.smax {
+        return Bounds { smin: low.smin, smax: low.smax, ..any };
+    }
+    any
+}

@@ -1,0 +1,210 @@
+//! Every operation of the domain, exhaustively at a small width and by chance at 64 bits.
+
+use super::scalar::at_width;
+use super::*;
+use crate::isa::{AluOp, Cond, Size, Width};
+use std::vec::Vec;
+
+/// Bits at which every abstract value is tried.
+const SMALL: u32 = 4;
+
+/// Every known-bits value at the small width.
+fn tnums() -> impl Iterator<Item = Tnum> {
+    (0..1u64 << SMALL).flat_map(|unknown| {
+        (0..1u64 << SMALL)
+            .filter(move |value| value & unknown == 0)
+            .map(move |value| Tnum { value, unknown })
+    })
+}
+
+/// Every unsigned range, with the signed range left open, and the other way round.
+fn bounds() -> impl Iterator<Item = Bounds> {
+    let any = Bounds::any(SMALL);
+    let unsigned = (0..=any.umax)
+        .flat_map(move |lo| (lo..=any.umax).map(move |hi| Bounds::unsigned(SMALL, lo, hi)));
+    let signed = (any.smin..=any.smax)
+        .flat_map(move |lo| (lo..=any.smax).map(move |hi| Bounds::signed(SMALL, lo, hi)));
+    unsigned.chain(signed)
+}
+
+/// The operation itself at the small width.
+fn concrete(op: AluOp, a: u64, b: u64) -> u64 {
+    let (sa, sb) = (signed(SMALL, a), signed(SMALL, b));
+    let amount = b % u64::from(SMALL);
+    let result = match op {
+        AluOp::Sdiv if b == 0 => 0,
+        AluOp::Sdiv => sa.wrapping_div(sb) as u64,
+        AluOp::Smod if b == 0 => a,
+        AluOp::Smod => sa.wrapping_rem(sb) as u64,
+        AluOp::Arsh => (sa >> amount) as u64,
+        AluOp::Lsh => a << amount,
+        AluOp::Rsh => a >> amount,
+        AluOp::Add
+        | AluOp::Sub
+        | AluOp::Mul
+        | AluOp::Div
+        | AluOp::Or
+        | AluOp::And
+        | AluOp::Mod
+        | AluOp::Xor => op.eval64(a, b),
+    };
+    result & mask(SMALL)
+}
+
+#[test]
+fn known_bits_hold_every_result() {
+    let any = Bounds::any(SMALL);
+    let tnums: Vec<Tnum> = tnums().collect();
+    for &op in AluOp::ALL {
+        for &a in &tnums {
+            for &b in &tnums {
+                // The ranges are what the bits alone say, as the verifier keeps them.
+                let (ab, bb) = (any.sharpen(SMALL, a).0, any.sharpen(SMALL, b).0);
+                let (bits, range) = at_width(op, SMALL, (a, ab), (b, bb));
+                for x in (0..1 << SMALL).filter(|&x| a.contains(x)) {
+                    for y in (0..1 << SMALL).filter(|&y| b.contains(y)) {
+                        let z = concrete(op, x, y);
+                        assert!(bits.contains(z), "{op:?} {a:?} {b:?}: {x} {y} -> {z}, {bits:?}");
+                        assert!(range.contains(SMALL, z), "{op:?} {ab:?} {bb:?}: {x} {y} -> {z}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn ranges_hold_every_result() {
+    let any = Tnum::ANY.truncate(SMALL);
+    let bounds: Vec<Bounds> = bounds().collect();
+    for &op in AluOp::ALL {
+        for &a in &bounds {
+            for &b in &bounds {
+                let ((a, abits), (b, bbits)) = (a.sharpen(SMALL, any), b.sharpen(SMALL, any));
+                let (bits, range) = at_width(op, SMALL, (abits, a), (bbits, b));
+                for x in (0..1 << SMALL).filter(|&x| a.contains(SMALL, x)) {
+                    for y in (0..1 << SMALL).filter(|&y| b.contains(SMALL, y)) {
+                        let z = concrete(op, x, y);
+                        assert!(
+                            bits.contains(z) && range.contains(SMALL, z),
+                            "{op:?} {a:?} {b:?}: {x} {y} -> {z}, {range:?} {bits:?}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn sharpening_loses_nothing() {
+    let bounds: Vec<Bounds> = bounds().collect();
+    for bits in tnums() {
+        for &range in &bounds {
+            let (sharp, sharp_bits) = range.sharpen(SMALL, bits);
+            for x in 0..1 << SMALL {
+                let before = bits.contains(x) && range.contains(SMALL, x);
+                let after = sharp_bits.contains(x) && sharp.contains(SMALL, x);
+                assert!(!before || after, "{bits:?} {range:?} lost {x}: {sharp:?}");
+            }
+        }
+    }
+}
+
+/// A small xorshift, so that a failure can be repeated.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// Numbers near the places where arithmetic goes wrong.
+    pub(crate) fn edge(&mut self) -> u64 {
+        let shift = self.next() % 64;
+        let base = match self.next() % 6 {
+            0 => 0,
+            1 => u64::MAX,
+            2 => 1 << shift,
+            3 => (1u64 << shift).wrapping_neg(),
+            4 => self.next(),
+            _ => self.next() >> shift,
+        };
+        base.wrapping_add(self.next() % 5).wrapping_sub(2)
+    }
+
+    /// A set and some of its members.
+    pub(crate) fn scalar(&mut self) -> (Scalar, Vec<u64>) {
+        let members: Vec<u64> = (0..1 + self.next() % 4).map(|_| self.edge()).collect();
+        let mut set = Scalar::exactly(members[0]);
+        for &member in &members[1..] {
+            set = set.union(&Scalar::exactly(member));
+        }
+        (set.sharpened(), members)
+    }
+}
+
+#[test]
+fn random_members_stay_inside() {
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    for _ in 0..200_000 {
+        let ((a, xs), (b, ys)) = (random.scalar(), random.scalar());
+        assert!(xs.iter().all(|&x| a.contains(x)), "{a:?} lost one of {xs:x?}");
+        for &width in &[Width::W32, Width::W64] {
+            let op = AluOp::ALL[random.next() as usize % AluOp::ALL.len()];
+            let result = a.alu(op, width, &b);
+            for (&x, &y) in xs.iter().zip(&ys) {
+                let z = op.eval(width, x, y);
+                assert!(result.contains(z), "{op:?} {width:?} {x:x} {y:x} -> {z:x}, {result:x?}");
+            }
+            let cond = Cond::ALL[random.next() as usize % Cond::ALL.len()];
+            for (&x, &y) in xs.iter().zip(&ys) {
+                let holds = cond.holds(width, x, y);
+                let (ra, rb) = Scalar::refine(cond, width, holds, &a, &b);
+                assert!(
+                    ra.contains(x) && rb.contains(y),
+                    "{cond:?} {width:?} {holds} {x:x} {y:x}: {ra:x?} {rb:x?}"
+                );
+            }
+        }
+        for &x in &xs {
+            assert!(a.neg(Width::W64).contains(x.wrapping_neg()));
+            assert!(a.low_half().contains(x & mask(32)));
+            for (size, bits) in [(Size::B, 8), (Size::H, 16), (Size::W, 32)] {
+                let extended = size.sign_extend(x);
+                assert!(a.sign_extended(bits, Width::W64).contains(extended));
+                assert!(a.sign_extended(bits, Width::W32).contains(extended & mask(32)));
+                assert!(a.swapped(crate::isa::Swap::Always, size)
+                    .contains(crate::isa::Swap::Always.eval(size, x)));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_branch_on_small_numbers_decides_as_the_numbers_do() {
+    for &cond in Cond::ALL {
+        for lo in 0..20u64 {
+            for hi in lo..20 {
+                for c in 0..20u64 {
+                    let (a, b) = (Scalar::range(lo, hi), Scalar::exactly(c));
+                    for holds in [true, false] {
+                        let (ra, _) = Scalar::refine(cond, Width::W64, holds, &a, &b);
+                        for x in lo..=hi {
+                            if cond.holds64(x, c) == holds {
+                                assert!(ra.contains(x), "{cond:?} {holds} {lo}..={hi} {c}: {x}");
+                            }
+                        }
+                        let possible = (lo..=hi).any(|x| cond.holds64(x, c) == holds);
+                        if cond != Cond::Set {
+                            assert_eq!(!ra.is_empty(), possible, "{cond:?} {holds} {lo}..={hi} {c}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
