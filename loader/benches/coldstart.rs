@@ -9,7 +9,7 @@ use kfilter_loader::sys::{Kernel, Sys};
 use kfilter_loader::{Object, Request, Session};
 use std::time::{Duration, Instant};
 
-const OBJECT: &[u8] = include_bytes!("../tests/objects/sweep.bpf.o");
+const OBJECT: &[u8] = include_bytes!("../tests/objects/sweep.o");
 const RUNS: usize = 100;
 
 fn measure(name: &str, mut run: impl FnMut()) -> Duration {

@@ -6,7 +6,7 @@ use kfilter_loader::record::{self, Value};
 use kfilter_loader::sys::Kernel;
 use kfilter_loader::{ErrorClass, LoadError, Object, Request, Session};
 
-const SWEEP: &[u8] = include_bytes!("objects/sweep.bpf.o");
+const SWEEP: &[u8] = include_bytes!("objects/sweep.o");
 
 /// The request for the fixture's filter, with another entry program if one is given.
 fn object(sweep: Option<&str>) -> Object {

@@ -72,7 +72,7 @@ fn prefix_slot(name: &[u8]) -> usize {
         None => name.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
     };
     let mut ends = zeros(word) | 1 << 55;
-    let underscores = zeros(word ^ LOW_BITS * b'_' as u64);
+    let underscores = zeros(word ^ (LOW_BITS * b'_' as u64));
     if underscores & underscores >> 8 != 0 {
         // A flavour may begin here; it does not at the very start.
         let flavour = (1..6).find(|&at| name.get(at..).is_some_and(|n| n.starts_with(b"___")));

@@ -3,7 +3,7 @@ use crate::elf::Object;
 use crate::error::ErrorClass;
 use crate::sys::fake::Fake;
 
-const SWEEP: &[u8] = include_bytes!("../../../tests/objects/sweep.bpf.o");
+const SWEEP: &[u8] = include_bytes!("../../../tests/objects/sweep.o");
 
 /// Loads the fixture's filter; `None` where the machine has no BTF to relocate against.
 fn load(fake: Fake) -> Option<(Rc<Fake>, Result<BpfSession, LoadError>)> {
