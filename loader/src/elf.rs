@@ -26,7 +26,9 @@ pub const SECTION_BYTES_MAX: u64 = 4 << 20;
 /// Most sections.
 pub const SECTIONS_MAX: usize = 1024;
 /// Most symbols.
-pub const SYMBOLS_MAX: usize = 1 << 16;
+pub const SYMBOLS_MAX: usize = 1 << 14;
+/// Most functions.
+pub const FUNCTIONS_MAX: usize = 4096;
 /// Most maps.
 pub const MAPS_MAX: usize = 1024;
 

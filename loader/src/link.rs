@@ -283,26 +283,26 @@ impl Linked {
     }
 }
 
-/// The records of `.BTF.ext` that belong to `function`.
+/// The records of `.BTF.ext` that belong to `function`, by slot.
 fn records<'a, T: Copy>(
     object: &'a Object,
     function: &'a Function,
     all: &'a [T],
-    place: impl Fn(&T) -> CodePlace + 'a,
+    place: impl Fn(&T) -> CodePlace + Copy + 'a,
 ) -> impl Iterator<Item = T> + 'a {
-    let range = function.first..function.first + function.insns.len();
     let strings = object.btf.strings();
-    // Records of one section stand together: its name is compared once for each run.
-    let mut known: Option<(u32, bool)> = None;
-    all.iter().copied().filter(move |record| {
-        let at = place(record);
-        let ours = match known {
-            Some((section, ours)) if section == at.section => ours,
-            Some(_) | None => strings.get(at.section) == Ok(function.section.as_str()),
-        };
-        known = Some((at.section, ours));
-        ours && range.contains(&at.slot)
-    })
+    let end = function.first + function.insns.len();
+    all.chunk_by(move |a, b| place(a).section == place(b).section)
+        .filter(move |chunk| {
+            chunk.first().is_some_and(|record| {
+                strings.get(place(record).section) == Ok(function.section.as_str())
+            })
+        })
+        .flat_map(move |chunk| {
+            let first = chunk.partition_point(|record| place(record).slot < function.first);
+            let last = chunk.partition_point(|record| place(record).slot < end);
+            chunk[first..last].iter().copied()
+        })
 }
 
 fn fault(function: &Function, slot: usize, what: String, kind: RelocErrorKind) -> RelocError {

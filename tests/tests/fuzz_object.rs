@@ -1,11 +1,13 @@
 //! The readers of ELF and BTF on any bytes at all.
 
 use kfilter_loader::Object;
-use kfilter_loader::btf::{Btf, ext};
+use kfilter_loader::btf::kernel::{KernelBtf, Wanted};
+use kfilter_loader::btf::{self, Btf, ext};
+use kfilter_loader::link::{self, ProgramKind};
 use kfilter_tests::fuzz;
 
 /// An object that another compiler has written.
-const FOREIGN: &[u8] = include_bytes!("../../loader/tests/objects/sweep.bpf.o");
+const FOREIGN: &[u8] = include_bytes!("../../loader/tests/objects/sweep.o");
 
 const WORDS: &[&[u8]] = &[
     b".maps\0",
@@ -38,8 +40,26 @@ fn the_object_reader_never_panics() {
                     kfilter_loader::params::SystemValues::default(),
                 );
             }
+            relocate(&object);
         }
     });
+}
+
+/// Links every program against the object's own types, as if they were a kernel's.
+fn relocate(object: &Object) {
+    let _ = btf::for_kernel(&object.btf, object);
+    for (entry, function) in object.functions.iter().enumerate() {
+        let kind = ProgramKind::of_section(&function.section).unwrap_or(ProgramKind::Syscall);
+        let mut wanted = Wanted::default();
+        if link::want(object, &link::reach(object, entry), &mut wanted).is_err() {
+            continue;
+        }
+        let Ok(kernel) = KernelBtf::scan(object.btf.bytes(), wanted) else { continue };
+        if let Ok(program) = link::link(object, &kernel, entry, kind) {
+            assert!(program.maps.iter().all(|map| map.slot + 1 < program.insns.len()));
+            (0..program.insns.len()).for_each(|slot| drop(program.line_of(object, slot)));
+        }
+    }
 }
 
 #[test]

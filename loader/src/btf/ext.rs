@@ -11,7 +11,7 @@ const MAGIC: u16 = 0xeb9f;
 /// Most records of one kind; the largest program has fewer insns.
 const RECORDS_MAX: usize = 1 << 18;
 
-/// The records of `.BTF.ext`, in the order of the file.
+/// The records of `.BTF.ext`, by place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ext {
     /// Where functions start.
@@ -129,6 +129,10 @@ pub fn parse(bytes: &[u8]) -> Result<Ext, BtfError> {
             kind: record(12),
         });
     })?;
+    // By place, so that a function's records are found without a look at all of them.
+    ext.functions.sort_by_key(|info| info.place);
+    ext.lines.sort_by_key(|info| info.place);
+    ext.relocs.sort_by_key(|reloc| reloc.place);
     Ok(ext)
 }
 

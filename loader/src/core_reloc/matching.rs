@@ -36,7 +36,9 @@ where
     if let [Step::Enumerator { name }] = spec.steps.as_slice() {
         return Ok(enumerator(target, candidate, name)?.map(|value| Matched { value, ..at }));
     }
-    if spec.steps.is_empty() && !compatible(local, target, spec.root, candidate, 0)? {
+    if spec.steps.is_empty()
+        && !compatible(local, target, spec.root, candidate, &mut Budget::default())?
+    {
         return Ok(None);
     }
     if spec.root_index > 0 {
@@ -47,7 +49,9 @@ where
         let Some(view) = target.resolve(at.leaf)? else { return Ok(None) };
         let found = match step {
             Step::Member { name, member } => {
-                let Some((found, offset)) = find_member(target, view, name, 0)? else {
+                let Some((found, offset)) =
+                    find_member(target, view, name, &mut Budget::default())?
+                else {
                     return Ok(None);
                 };
                 if !fields_compatible(local, target, member.ty, found.ty)? {
@@ -63,6 +67,30 @@ where
         at = Matched { bit_offset, leaf, member, ..at };
     }
     Ok(Some(at))
+}
+
+/// Types may nest without end or fan out: how deep and how far is followed.
+#[derive(Debug, Default)]
+struct Budget {
+    depth: usize,
+    visited: usize,
+}
+
+impl Budget {
+    const VISITED_MAX: usize = 1 << 12;
+
+    fn enter(&mut self, id: TypeId) -> Result<(), BtfError> {
+        self.depth += 1;
+        self.visited += 1;
+        if self.depth > CHAIN_MAX || self.visited > Self::VISITED_MAX {
+            return Err(BtfError { offset: 0, kind: BtfErrorKind::Chain { id: id.0 } });
+        }
+        Ok(())
+    }
+
+    const fn leave(&mut self) {
+        self.depth -= 1;
+    }
 }
 
 type Place = (u64, TypeId, Option<Member>);
@@ -90,11 +118,9 @@ fn find_member<K: Deref<Target = [u8]>>(
     target: &Btf<K>,
     view: TypeView<'_>,
     name: &str,
-    depth: usize,
+    budget: &mut Budget,
 ) -> Result<Option<(Member, u64)>, BtfError> {
-    if depth >= CHAIN_MAX {
-        return Err(BtfError { offset: 0, kind: BtfErrorKind::Chain { id: view.id.0 } });
-    }
+    budget.enter(view.id)?;
     for member in view.struct_members() {
         let offset = u64::from(member.bit_offset);
         if member.name != 0 && !starts_with(target, member.name, name) {
@@ -110,10 +136,12 @@ fn find_member<K: Deref<Target = [u8]>>(
         let Some(inner) = target.resolve(member.ty)?.filter(|view| view.kind.is_composite()) else {
             continue;
         };
-        if let Some((found, inside)) = find_member(target, inner, name, depth + 1)? {
+        let found = find_member(target, inner, name, budget)?;
+        if let Some((found, inside)) = found {
             return Ok(Some((found, offset + inside)));
         }
     }
+    budget.leave();
     Ok(None)
 }
 
@@ -197,15 +225,29 @@ fn compatible<L, K>(
     target: &Btf<K>,
     one: TypeId,
     other: TypeId,
-    depth: usize,
+    budget: &mut Budget,
 ) -> Result<bool, BtfError>
 where
     L: Deref<Target = [u8]>,
     K: Deref<Target = [u8]>,
 {
-    if depth >= CHAIN_MAX {
-        return Err(BtfError { offset: 0, kind: BtfErrorKind::Chain { id: one.0 } });
-    }
+    budget.enter(one)?;
+    let same = same_shape(local, target, one, other, budget)?;
+    budget.leave();
+    Ok(same)
+}
+
+fn same_shape<L, K>(
+    local: &Btf<L>,
+    target: &Btf<K>,
+    one: TypeId,
+    other: TypeId,
+    budget: &mut Budget,
+) -> Result<bool, BtfError>
+where
+    L: Deref<Target = [u8]>,
+    K: Deref<Target = [u8]>,
+{
     let (a, b) = match (local.resolve(one)?, target.resolve(other)?) {
         (Some(a), Some(b)) => (a, b),
         (None, None) => return Ok(true),
@@ -219,21 +261,21 @@ where
             Ok(true)
         }
         Kind::Int => Ok(a.int_bit_offset() == 0 && b.int_bit_offset() == 0),
-        Kind::Ptr => compatible(local, target, a.target(), b.target(), depth + 1),
+        Kind::Ptr => compatible(local, target, a.target(), b.target(), budget),
         Kind::Array => {
             let (a, b) = (a.array()?, b.array()?);
-            compatible(local, target, a.element, b.element, depth + 1)
+            compatible(local, target, a.element, b.element, budget)
         }
         Kind::FuncProto => {
             if a.members != b.members {
                 return Ok(false);
             }
             for (a, b) in a.params().zip(b.params()) {
-                if !compatible(local, target, a, b, depth + 1)? {
+                if !compatible(local, target, a, b, budget)? {
                     return Ok(false);
                 }
             }
-            compatible(local, target, a.target(), b.target(), depth + 1)
+            compatible(local, target, a.target(), b.target(), budget)
         }
         Kind::Typedef
         | Kind::Volatile

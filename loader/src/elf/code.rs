@@ -5,7 +5,7 @@
 
 use super::error::{ObjectError, ObjectErrorKind};
 use super::sections::{File, R_BPF_64_32, R_BPF_64_64, Relocation, Symbol};
-use super::{DataSection, Function, MapDef, Reference, SECTION_BYTES_MAX, Target};
+use super::{DataSection, FUNCTIONS_MAX, Function, MapDef, Reference, SECTION_BYTES_MAX, Target};
 use crate::insn::{CALL, INSN_BYTES, Insn, PSEUDO_CALL, PSEUDO_FUNC, PSEUDO_KFUNC_CALL};
 use std::collections::HashMap;
 
@@ -34,6 +34,11 @@ pub(super) fn parse(
         }
         let from = functions.len();
         cut(file, index, &mut functions)?;
+        if functions.len() > FUNCTIONS_MAX {
+            let (count, limit) = (functions.len() as u64, FUNCTIONS_MAX as u64);
+            let kind = ObjectErrorKind::TooMany { what: "functions", count, limit };
+            return Err(ObjectError::new(section.name, 0, kind));
+        }
         for (i, function) in functions.iter().enumerate().skip(from) {
             starts.insert((index, function.first), i);
         }
