@@ -32,7 +32,7 @@ pub(crate) fn run(args: &Args, color: ColorChoice) -> Result<Exit, Failure> {
     for title in ["FILTER", "TABLE"] {
         table.column(title, false);
     }
-    for title in ["RECORD", "STATE A ROW", "STACK", "BPF INSNS A ROW", "VM INSNS A ROW"] {
+    for title in ["RECORD", "STATE A ROW", "STACK", "BPF INSNS", "VM INSNS A ROW"] {
         table.column(title, true);
     }
     let mut is_bad = false;
