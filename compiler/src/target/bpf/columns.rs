@@ -26,6 +26,7 @@ mod rows;
 mod sums;
 mod task;
 mod values;
+mod waits;
 
 use kernel_vm::schema::{Column, Table};
 
@@ -161,7 +162,7 @@ impl Columns {
     /// Threads of one process stand next to each other in a sweep, so what describes the
     /// process is computed for the first of them only.
     fn remembers_process(&self) -> bool {
-        self.table == Table::Thread && !self.groups.is_empty()
+        self.table == Table::Thread && self.groups.iter().any(|&group| group != Group::Waits)
     }
 
     fn layout(&self) -> group::Layout<'_> {

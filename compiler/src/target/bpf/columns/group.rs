@@ -11,7 +11,7 @@ use kernel_vm::abi::SweepStats;
 use super::cputime::{self, Half};
 use super::paths::Found;
 use super::sums::Sum;
-use super::{Columns, field, files, mappings, memory, rows, sums};
+use super::{Columns, field, files, mappings, memory, rows, sums, waits};
 use crate::asm::{AluOp, Asm, Cond, JumpTooFar, Label, R0, R1, R2, R3, R6, Reg, Size};
 use crate::object::{Map, Subprogram};
 
@@ -34,13 +34,15 @@ pub(super) enum Group {
     Files,
     /// Sums over the mappings of a process.
     Mappings,
+    /// Whom the thread waits for.
+    Waits,
     /// The file of a row below the process.
     Row,
 }
 
 impl Group {
-    pub(super) const ALL: [Self; 5] =
-        [Self::Sums, Self::Memory, Self::Files, Self::Mappings, Self::Row];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Sums, Self::Memory, Self::Files, Self::Mappings, Self::Waits, Self::Row];
 
     /// The name of its function, before that of the filter.
     const fn function(self) -> &'static str {
@@ -49,6 +51,7 @@ impl Group {
             Self::Memory => "memory",
             Self::Files => "files",
             Self::Mappings => "mappings",
+            Self::Waits => "waits",
             Self::Row => "row",
         }
     }
@@ -60,6 +63,7 @@ impl Group {
             Self::Memory => memory::WORDS,
             Self::Files => files::WORDS,
             Self::Mappings => mappings::WORDS,
+            Self::Waits => waits::WORDS,
             Self::Row => rows::WORDS,
         }
     }
@@ -68,6 +72,7 @@ impl Group {
         match self {
             Self::Memory => vec![memory::map(filter)],
             Self::Mappings => vec![mappings::map(filter)],
+            Self::Waits => waits::maps(filter),
             Self::Sums | Self::Files | Self::Row => Vec::new(),
         }
     }
@@ -78,6 +83,7 @@ impl Group {
             Self::Memory => memory::subprograms(columns),
             Self::Files => files::subprograms(columns),
             Self::Mappings => mappings::subprograms(columns),
+            Self::Waits => waits::subprograms(columns),
             Self::Row => rows::subprograms(columns),
         }
     }
@@ -85,6 +91,7 @@ impl Group {
     pub(super) fn sweep_start(self, columns: &Columns, asm: &mut Asm) {
         match self {
             Self::Memory => memory::sweep_start(columns, asm),
+            Self::Waits => waits::sweep_start(columns, asm),
             Self::Sums | Self::Files | Self::Mappings | Self::Row => (),
         }
     }
@@ -127,11 +134,15 @@ pub(super) const fn result(index: u32) -> i16 {
 
 /// Code at the start of a row: the groups are not there. Loses `r0` and `r1`.
 pub(super) fn forget(columns: &Columns, asm: &mut Asm) {
-    if columns.groups.is_empty() {
-        return;
-    }
     let layout = columns.layout();
     let known = asm.label();
+    let (own, of_process): (Vec<Group>, Vec<Group>) =
+        columns.groups.iter().partition(|&&group| group == Group::Waits);
+    let reset = |asm: &mut Asm, group: Group| {
+        asm.load_data(R0, ".bss", layout.group(group));
+        asm.store_imm(Size::Dw, R0, 0, 0);
+    };
+    own.into_iter().for_each(|group| reset(asm, group));
     if columns.remembers_process() {
         field::load(asm, R1, R6, ("task_struct", &["tgid"]));
         asm.load_data(R0, ".bss", layout.process());
@@ -140,10 +151,7 @@ pub(super) fn forget(columns: &Columns, asm: &mut Asm) {
         asm.load_data(R0, ".bss", layout.process());
         asm.store(Size::Dw, R0, 0, R1);
     }
-    for &group in &columns.groups {
-        asm.load_data(R0, ".bss", layout.group(group));
-        asm.store_imm(Size::Dw, R0, 0, 0);
-    }
+    of_process.into_iter().for_each(|group| reset(asm, group));
     asm.bind(known);
 }
 
@@ -158,6 +166,7 @@ pub(super) fn load(found: Found, columns: &Columns, asm: &mut Asm, dst: Reg, unr
         Found::PeakResident => memory::peak(columns, asm, dst),
         Found::Files => files::count(columns, asm, dst),
         Found::Mappings(word) => mappings::sum(columns, asm, dst, word),
+        Found::Waits(word) => waits::column(columns, asm, dst, word),
         Found::Row(value) => value.load(columns, asm, dst),
         Found::Path(..)
         | Found::AddressSpace(..)
@@ -187,12 +196,17 @@ pub(super) fn ensure(group: Group, columns: &Columns, asm: &mut Asm, unreadable:
 /// The end of a group's function, with its block's address in `base`: success here, and at
 /// `failed` the row's columns are unreadable.
 pub(super) fn finish(asm: &mut Asm, base: Reg, failed: Label) {
-    asm.store_imm(Size::Dw, base, 0, OK);
-    asm.load_imm(R0, 0);
-    asm.exit();
+    succeed(asm, base);
     asm.bind(failed);
     asm.store_imm(Size::Dw, base, 0, UNREADABLE);
     asm.load_imm(R0, 1);
+    asm.exit();
+}
+
+/// The same for a function that cannot fail.
+pub(super) fn succeed(asm: &mut Asm, base: Reg) {
+    asm.store_imm(Size::Dw, base, 0, OK);
+    asm.load_imm(R0, 0);
     asm.exit();
 }
 

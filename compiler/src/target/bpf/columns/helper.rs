@@ -2,6 +2,10 @@
 
 use crate::asm::{AluOp, Asm, FP, R1, R2, R3, R4, Reg};
 
+/// `bpf_map_lookup_elem(map, key)`
+pub(super) const MAP_LOOKUP: i32 = 1;
+/// `bpf_map_delete_elem(map, key)`
+pub(super) const MAP_DELETE: i32 = 3;
 /// `bpf_map_update_elem(map, key, value, flags)`
 pub(super) const MAP_UPDATE: i32 = 2;
 /// `BPF_NOEXIST`
@@ -31,4 +35,9 @@ pub(super) fn call_loop_of_r1(asm: &mut Asm, callback: &str) {
     asm.load_imm(R3, 0);
     asm.load_imm(R4, 0);
     asm.call_helper(LOOP);
+}
+
+/// `dst += 1`
+pub(super) fn increment(asm: &mut Asm, dst: Reg) {
+    asm.alu_imm(AluOp::Add, dst, 1);
 }

@@ -9,7 +9,7 @@ use super::object::Filler;
 use super::sums::Sum;
 use super::task::Special;
 use super::values::RowValue;
-use super::{Columns, mappings, memory, object};
+use super::{Columns, mappings, memory, object, waits};
 use crate::asm::{AluOp, Asm, Cond, Label, R0, R6, Reg};
 
 /// How a column is read.
@@ -37,6 +37,8 @@ pub(super) enum Found {
     Files,
     /// A sum over the process's mappings.
     Mappings(u32),
+    /// Whom the thread waits for.
+    Waits(u32),
     /// A value of the row below the process.
     Row(RowValue),
     /// What a function fills a buffer with.
@@ -134,6 +136,11 @@ const TASK: &[(&str, Found)] = &[
         ),
     ),
     ("files", Found::Files),
+    ("waits_on", Found::Waits(waits::WAITS_ON)),
+    ("waits_for", Found::Waits(waits::WAITS_FOR)),
+    ("wait_class", Found::Waits(waits::CLASS)),
+    ("cycle.id", Found::Waits(waits::CYCLE_ID)),
+    ("cycle.length", Found::Waits(waits::CYCLE_LENGTH)),
     ("shared_mapped", Found::Mappings(mappings::SHARED)),
     ("shm_objects", Found::Mappings(mappings::OBJECTS)),
     ("shm_tmpfs", Found::Mappings(mappings::TMPFS)),
@@ -234,6 +241,7 @@ impl Found {
             Self::Resident(_) | Self::PeakResident => Some(Group::Memory),
             Self::Files => Some(Group::Files),
             Self::Mappings(_) => Some(Group::Mappings),
+            Self::Waits(_) => Some(Group::Waits),
             Self::Row(_) | Self::Fill(_) => Some(Group::Row),
         }
     }
@@ -251,6 +259,7 @@ impl Found {
             | Self::PeakResident
             | Self::Files
             | Self::Mappings(_)
+            | Self::Waits(_)
             | Self::Row(_)
             | Self::Fill(_) => true,
         }
@@ -269,7 +278,8 @@ impl Found {
             | Self::Resident(_)
             | Self::PeakResident
             | Self::Files
-            | Self::Mappings(_) => super::group::load(self, columns, asm, dst, unreadable),
+            | Self::Mappings(_)
+            | Self::Waits(_) => super::group::load(self, columns, asm, dst, unreadable),
             Self::Row(value) if value.is_of_walk() => value.load(columns, asm, dst),
             Self::Row(_) => super::group::load(self, columns, asm, dst, unreadable),
             Self::Fill(filler) => filler.load(columns, asm, unreadable),

@@ -34,10 +34,9 @@ const ATTEMPTS: i32 = 4;
 /// `BPF_TASK_ITER_PROC_THREADS`
 const PROC_THREADS: i64 = 2;
 
-// The stack: the iterator, the task that it is of, the sums.
+// The stack: the iterator and the task that it is of.
 const ITERATOR: i16 = -24;
 const HELD_TASK: i16 = -32;
-const FIRST_SUM: i16 = -40;
 
 const SEQUENCE: Hop = ("signal_struct", &["stats_lock", "seqcount", "seqcount", "sequence"]);
 
@@ -116,25 +115,26 @@ fn needed(found: &[Found]) -> Vec<Sum> {
 /// `u64 sums(task)`: 0 when the sums stand in `.bss`.
 pub(super) fn subprogram(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     let needed = &needed(&columns.found);
-    let layout = columns.layout();
+    let block = columns.layout().group(Group::Sums);
     let mut asm = Asm::new();
     let (again, next, end, torn) = (asm.label(), asm.label(), asm.label(), asm.label());
     let (many, added) = (asm.label(), asm.label());
-    let (gone, failed, finish) = (asm.label(), asm.label(), asm.label());
+    let (gone, failed, done) = (asm.label(), asm.label(), asm.label());
     asm.mov(R6, R1);
     field::load(&mut asm, R7, R6, ("task_struct", &["signal"]));
     asm.load_imm(R9, ATTEMPTS.into());
 
     asm.bind(again);
     field::load(&mut asm, R8, R7, SEQUENCE);
-    for (index, sum) in needed.iter().enumerate() {
+    asm.load_data(R3, ".bss", block);
+    for sum in needed {
         field::load(&mut asm, R1, R7, sum.of_dead());
-        asm.store(Size::Dw, FP, slot(index), R1);
+        asm.store(Size::Dw, R3, group::result(sum.index()), R1);
     }
     // Most processes have one thread, which is the one at hand.
     field::load(&mut asm, R1, R7, ("signal_struct", &["nr_threads"]));
     asm.jump_if_imm(Cond::Ne, R1, 1, many);
-    add_thread(&mut asm, needed, R6);
+    add_thread(&mut asm, needed, block, R6);
     asm.jump(added);
 
     // The iterator wants a task that is held, not only one that RCU keeps.
@@ -151,7 +151,7 @@ pub(super) fn subprogram(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     stack_address(&mut asm, R1, ITERATOR);
     asm.call_kfunc("bpf_iter_task_next");
     asm.jump_if_imm(Cond::Eq, R0, 0, end);
-    add_thread(&mut asm, needed, R0);
+    add_thread(&mut asm, needed, block, R0);
     asm.jump(next);
     asm.bind(end);
     stack_address(&mut asm, R1, ITERATOR);
@@ -164,35 +164,27 @@ pub(super) fn subprogram(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     field::load(&mut asm, R1, R7, SEQUENCE);
     asm.jump_if(Cond::Ne, R1, R8, torn);
     asm.jump_if_imm(Cond::Set, R1, 1, torn);
-    asm.load_data(R1, ".bss", layout.group(Group::Sums));
-    for (index, sum) in needed.iter().enumerate() {
-        asm.load(Size::Dw, R2, FP, slot(index));
-        asm.store(Size::Dw, R1, group::result(sum.index()), R2);
-    }
-    asm.mov(R7, R1);
-    asm.jump(finish);
+    asm.load_data(R7, ".bss", block);
+    asm.jump(done);
     asm.bind(torn);
     asm.alu_imm(AluOp::Sub, R9, 1);
     asm.jump_if_imm(Cond::Ne, R9, 0, again);
     asm.bind(gone);
-    asm.load_data(R7, ".bss", layout.group(Group::Sums));
+    asm.load_data(R7, ".bss", block);
     asm.jump(failed);
-    asm.bind(finish);
+    asm.bind(done);
     group::finish(&mut asm, R7, failed);
     Ok(Subprogram { name: columns.symbol("sums"), code: asm.finish()? })
 }
 
-/// Where a sum is kept during the pass.
-fn slot(index: usize) -> i16 {
-    FIRST_SUM - 8 * index as i16
-}
-
-/// Adds the counters of the thread in `task`. Loses `r1` and `r2`.
-fn add_thread(asm: &mut Asm, needed: &[Sum], task: Reg) {
-    for (index, sum) in needed.iter().enumerate() {
+/// Adds the counters of the thread in `task`. Loses `r1` to `r3`.
+fn add_thread(asm: &mut Asm, needed: &[Sum], block: u32, task: Reg) {
+    asm.load_data(R3, ".bss", block);
+    for sum in needed {
+        let offset = group::result(sum.index());
         field::load(asm, R1, task, sum.of_task());
-        asm.load(Size::Dw, R2, FP, slot(index));
+        asm.load(Size::Dw, R2, R3, offset);
         asm.alu(AluOp::Add, R2, R1);
-        asm.store(Size::Dw, FP, slot(index), R2);
+        asm.store(Size::Dw, R3, offset, R2);
     }
 }

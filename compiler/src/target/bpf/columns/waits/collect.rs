@@ -1,0 +1,171 @@
+//! The walk over all threads that notes who waits for what may be a lock.
+
+use super::super::Columns;
+use super::super::field::{self, Hop};
+use super::super::group;
+use super::super::helper::stack_address;
+use super::candidate as at;
+use super::lock::LOCK_PI;
+use super::{COUNT, THREADS, add, block, candidate, count_dropped, inner_id};
+use crate::asm::{AluOp, Asm, Cond, JumpTooFar, Label, R0, R1, R2, R3, R6, R7, R8, R9, Reg, Size};
+use crate::object::Subprogram;
+
+/// `bpf_task_pt_regs(task)`
+const TASK_PT_REGS: i32 = 175;
+/// `BPF_TASK_ITER_ALL_THREADS`
+const ALL_THREADS: i64 = 1;
+/// `TASK_INTERRUPTIBLE | TASK_UNINTERRUPTIBLE`
+const BLOCKED: i32 = 3;
+/// `PF_KTHREAD`
+const KERNEL_THREAD: i32 = 0x0020_0000;
+/// The number of futex(2) on x86-64.
+const SYSCALL_FUTEX: i32 = 202;
+/// What is left of an operation without `FUTEX_PRIVATE_FLAG` and `FUTEX_CLOCK_REALTIME`.
+const OPERATION_MASK: i32 = 0x7f;
+/// `FUTEX_WAIT` and `FUTEX_WAIT_BITSET`
+const WAIT: [i32; 2] = [0, 9];
+/// Values up to here are expected by waits for plain mutexes and rwlocks.
+const SMALL_VALUE: i32 = 3;
+
+const ITERATOR: i16 = -24;
+
+/// The walk.
+pub(super) fn subprograms(columns: &Columns) -> Result<Vec<Subprogram>, JumpTooFar> {
+    let mut asm = Asm::new();
+    let (next, end) = (asm.label(), asm.label());
+    asm.call_kfunc("bpf_rcu_read_lock");
+    start(&mut asm);
+    asm.bind(next);
+    advance(&mut asm, end);
+    asm.mov(R6, R0);
+    block(columns, &mut asm, R7);
+    add(&mut asm, R7, group::result(THREADS), 1, R1);
+    blocked(&mut asm, R6, next);
+    asm.mov(R1, R6);
+    asm.call_helper(TASK_PT_REGS);
+    asm.mov(R8, R0);
+    looks_like_a_lock(&mut asm, next);
+    note(columns, &mut asm, next);
+    asm.jump(next);
+    asm.bind(end);
+    finish(&mut asm);
+    asm.load_imm(R0, 0);
+    asm.exit();
+    Ok(vec![Subprogram { name: columns.symbol("collect"), code: asm.finish()? }])
+}
+
+/// Begins a walk over all threads, with the iterator at the top of the stack.
+pub(super) fn start(asm: &mut Asm) {
+    stack_address(asm, R1, ITERATOR);
+    asm.load_imm(R2, 0);
+    asm.load_imm(R3, ALL_THREADS);
+    asm.call_kfunc("bpf_iter_task_new");
+}
+
+/// `r0 =` the next thread, or goes to `end`.
+pub(super) fn advance(asm: &mut Asm, end: Label) {
+    stack_address(asm, R1, ITERATOR);
+    asm.call_kfunc("bpf_iter_task_next");
+    asm.jump_if_imm(Cond::Eq, R0, 0, end);
+}
+
+/// Ends a walk and the RCU lock around it.
+pub(super) fn finish(asm: &mut Asm) {
+    stack_address(asm, R1, ITERATOR);
+    asm.call_kfunc("bpf_iter_task_destroy");
+    asm.call_kfunc("bpf_rcu_read_unlock");
+}
+
+/// Goes to `running` unless the thread of a process in `task` is blocked. Loses `r1`.
+pub(super) fn blocked(asm: &mut Asm, task: Reg, running: Label) {
+    let waits = asm.label();
+    field::load(asm, R1, task, ("task_struct", &["__state"]));
+    asm.jump_if_imm(Cond::Set, R1, BLOCKED, waits);
+    asm.jump(running);
+    asm.bind(waits);
+    field::load(asm, R1, task, ("task_struct", &["flags"]));
+    asm.jump_if_imm(Cond::Set, R1, KERNEL_THREAD, running);
+    field::load(asm, R1, task, ("task_struct", &["on_cpu"]));
+    asm.jump_if_imm(Cond::Ne, R1, 0, running);
+}
+
+/// With the user's registers in `r8`: leaves the operation in `r9`, or goes to `not`.
+fn looks_like_a_lock(asm: &mut Asm, not: Label) {
+    let (waits, maybe) = (asm.label(), asm.label());
+    field::load(asm, R1, R8, ("pt_regs", &["orig_ax"]));
+    asm.jump_if_imm(Cond::Ne, R1, SYSCALL_FUTEX, not);
+    field::load(asm, R9, R8, ("pt_regs", &["si"]));
+    asm.alu_imm(AluOp::And, R9, OPERATION_MASK);
+    for operation in LOCK_PI {
+        asm.jump_if_imm(Cond::Eq, R9, operation, maybe);
+    }
+    for operation in WAIT {
+        asm.jump_if_imm(Cond::Eq, R9, operation, waits);
+    }
+    asm.jump(not);
+    asm.bind(waits);
+    expected(asm, R1);
+    asm.jump_if_imm(Cond::Eq, R1, 0, not);
+    asm.jump_if_imm(Cond::Le, R1, SMALL_VALUE, maybe);
+    asm.alu_imm(AluOp::Rsh, R1, 31);
+    asm.jump_if_imm(Cond::Eq, R1, 0, not);
+    asm.bind(maybe);
+}
+
+/// `dst =` the value that the futex word was expected to have.
+fn expected(asm: &mut Asm, dst: Reg) {
+    field::load(asm, dst, R8, ("pt_regs", &["dx"]));
+    asm.mov32(dst, dst);
+}
+
+/// Notes the thread in `r6`, with its registers in `r8` and its operation in `r9`.
+fn note(columns: &Columns, asm: &mut Asm, next: Label) {
+    const PLAIN: [(i16, Hop); 4] = [
+        (at::TID, ("task_struct", &["pid"])),
+        (at::START, ("task_struct", &["start_boottime"])),
+        (at::SPACE, ("task_struct", &["mm"])),
+        (at::SWITCHES, ("task_struct", &["nvcsw"])),
+    ];
+    let (full, there) = (asm.label(), asm.label());
+    asm.load(Size::Dw, R1, R7, group::result(COUNT));
+    candidate(columns, asm, R1, full);
+    asm.jump(there);
+    asm.bind(full);
+    count_dropped(columns, asm);
+    asm.jump(next);
+    asm.bind(there);
+    asm.mov(R7, R0);
+    asm.store(Size::Dw, R7, at::OPERATION, R9);
+    inner_id(asm, R6, next);
+    for (offset, register) in [(at::LEVEL, R1), (at::NAMESPACE, R2), (at::INNER_TID, R3)] {
+        asm.store(Size::Dw, R7, offset, register);
+    }
+    for (offset, hop) in PLAIN {
+        field::load(asm, R1, R6, hop);
+        asm.store(Size::Dw, R7, offset, R1);
+    }
+    field::load(asm, R2, R6, ("task_struct", &["nivcsw"]));
+    asm.alu(AluOp::Add, R1, R2);
+    asm.store(Size::Dw, R7, at::SWITCHES, R1);
+    field::load(asm, R1, R8, ("pt_regs", &["di"]));
+    asm.store(Size::Dw, R7, at::FUTEX, R1);
+    expected(asm, R1);
+    asm.store(Size::Dw, R7, at::EXPECTED, R1);
+    for offset in [
+        at::LOCK,
+        at::OWNER,
+        at::SHARED,
+        at::OWNER_TID,
+        at::NEXT,
+        at::ABANDONED,
+        at::COLOUR,
+        at::CYCLE,
+        at::CYCLE_ID,
+        at::LENGTH,
+        at::BROKEN,
+    ] {
+        asm.store_imm(Size::Dw, R7, offset, 0);
+    }
+    block(columns, asm, R7);
+    add(asm, R7, group::result(COUNT), 1, R1);
+}

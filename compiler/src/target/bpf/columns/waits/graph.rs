@@ -1,0 +1,428 @@
+//! From owners to cycles.
+//!
+//! Each thread waits for at most one other, so following the owners from any thread either
+//! ends or comes round. A walk colours what it passes with its own colour: meeting that
+//! colour again means a cycle, meeting another one means that an earlier walk has been
+//! here. So every candidate is passed once, however long the chains are.
+
+use super::super::Columns;
+use super::super::field;
+use super::super::group;
+use super::super::helper::{
+    MAP_DELETE, MAP_UPDATE, UPDATE_IF_ABSENT, call_loop_of_r1, increment, stack_address,
+};
+use super::candidate as at;
+use super::{
+    COUNT, CURRENT, KEY_BYTES, LENGTH, MET, SMALLEST, THREADS, WALK, WANTED, add, block, candidate,
+    candidate_before, collect, count_dropped, ends, find_node, inner_id, node,
+};
+use crate::asm::{
+    AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R4, R6, R7, R8, R9, Size,
+};
+use crate::object::Subprogram;
+
+// The stack of the functions that use nodes.
+const KEY: i16 = -KEY_BYTES;
+const NODE: i16 = KEY - node::BYTES;
+
+/// The phase and its parts.
+pub(super) fn subprograms(columns: &Columns) -> Result<Vec<Subprogram>, JumpTooFar> {
+    Ok(vec![
+        phase(columns)?,
+        forget(columns)?,
+        ask(columns)?,
+        want(columns)?,
+        search(columns)?,
+        resolve(columns)?,
+        colour(columns)?,
+        step(columns)?,
+        measure(columns)?,
+        mark(columns)?,
+        confirm(columns)?,
+    ])
+}
+
+/// `u64 wait_graph()`: everything, in order.
+fn phase(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
+    let mut asm = Asm::new();
+    let (end, at_home) = (asm.label(), asm.label());
+    block(columns, &mut asm, R7);
+    for_each(columns, &mut asm, "forget");
+    for word in [COUNT, THREADS, WANTED] {
+        asm.store_imm(Size::Dw, R7, group::result(word), 0);
+    }
+    asm.call_subprog(&columns.symbol("collect"));
+    asm.load(Size::Dw, R1, R7, group::result(COUNT));
+    asm.jump_if_imm(Cond::Eq, R1, 0, end);
+    for_each(columns, &mut asm, "ask");
+    for_each(columns, &mut asm, "want");
+    asm.load(Size::Dw, R1, R7, group::result(WANTED));
+    asm.jump_if_imm(Cond::Eq, R1, 0, at_home);
+    asm.call_subprog(&columns.symbol("search"));
+    asm.bind(at_home);
+    for part in ["resolve", "colour", "confirm"] {
+        for_each(columns, &mut asm, part);
+    }
+    asm.bind(end);
+    asm.load_imm(R0, 0);
+    asm.exit();
+    subprogram(columns, "wait_graph", asm)
+}
+
+/// Calls a function with the number of each candidate; the block is in `r7`.
+fn for_each(columns: &Columns, asm: &mut Asm, function: &str) {
+    asm.load(Size::Dw, R1, R7, group::result(COUNT));
+    call_loop_of_r1(asm, &columns.symbol(function));
+}
+
+fn subprogram(columns: &Columns, name: &str, asm: Asm) -> Result<Subprogram, JumpTooFar> {
+    Ok(Subprogram { name: columns.symbol(name), code: asm.finish()? })
+}
+
+/// `u64 forget(candidate)`: takes the nodes of the previous sweep away.
+fn forget(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
+    let mut asm = Asm::new();
+    let (go_on, stop) = (asm.label(), asm.label());
+    enter(columns, &mut asm, stop);
+    for (namespace, number) in
+        [(None, at::TID), (Some(at::NAMESPACE), at::INNER_TID), (Some(at::NAMESPACE), at::OWNER)]
+    {
+        key(&mut asm, namespace, number);
+        asm.load_map(R1, &columns.symbol("owners"));
+        stack_address(&mut asm, R2, KEY);
+        asm.call_helper(MAP_DELETE);
+    }
+    ends(&mut asm, go_on, stop);
+    subprogram(columns, "forget", asm)
+}
+
+/// `u64 ask(candidate)`: reads the lock and makes the candidate a node.
+fn ask(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
+    let mut asm = Asm::new();
+    let (go_on, stop, release) = (asm.label(), asm.label(), asm.label());
+    enter(columns, &mut asm, stop);
+    hold(&mut asm, go_on, release);
+    asm.mov(R1, R6);
+    asm.mov(R2, R8);
+    asm.call_subprog(&columns.symbol("lock_owner"));
+    asm.jump_if_imm(Cond::Eq, R0, 0, release);
+    asm.store(Size::Dw, R6, at::OWNER, R0);
+    asm.mov(R1, R7);
+    increment(&mut asm, R1);
+    asm.store(Size::Dw, FP, NODE + node::CANDIDATE, R1);
+    for (from, to) in [(at::TID, node::TID), (at::SPACE, node::SPACE)] {
+        asm.load(Size::Dw, R1, R6, from);
+        asm.store(Size::Dw, FP, NODE + to, R1);
+    }
+    for (namespace, number) in [(None, at::TID), (Some(at::NAMESPACE), at::INNER_TID)] {
+        let stored = asm.label();
+        key(&mut asm, namespace, number);
+        put_node(columns, &mut asm, 0);
+        asm.jump_if_imm(Cond::Eq, R0, 0, stored);
+        count_dropped(columns, &mut asm);
+        asm.bind(stored);
+    }
+    asm.bind(release);
+    asm.mov(R1, R8);
+    asm.call_kfunc("bpf_task_release");
+    ends(&mut asm, go_on, stop);
+    subprogram(columns, "ask", asm)
+}
+
+/// `u64 want(candidate)`: asks for the owner in another pid namespace, if it does not wait
+/// itself; in the first one the kernel finds threads by their id.
+fn want(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
+    let mut asm = Asm::new();
+    let (go_on, stop) = (asm.label(), asm.label());
+    enter(columns, &mut asm, stop);
+    for member in [at::OWNER, at::LEVEL] {
+        asm.load(Size::Dw, R1, R6, member);
+        asm.jump_if_imm(Cond::Eq, R1, 0, go_on);
+    }
+    key(&mut asm, Some(at::NAMESPACE), at::OWNER);
+    for word in [node::CANDIDATE, node::TID, node::SPACE] {
+        asm.store_imm(Size::Dw, FP, NODE + word, 0);
+    }
+    put_node(columns, &mut asm, UPDATE_IF_ABSENT);
+    asm.jump_if_imm(Cond::Ne, R0, 0, go_on);
+    block(columns, &mut asm, R7);
+    add(&mut asm, R7, group::result(WANTED), 1, R1);
+    ends(&mut asm, go_on, stop);
+    subprogram(columns, "want", asm)
+}
+
+/// `u64 search()`: looks for the owners that are wanted.
+fn search(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
+    // Below the iterator.
+    const KEY: i16 = -24 - KEY_BYTES;
+    let mut asm = Asm::new();
+    let (next, end) = (asm.label(), asm.label());
+    asm.call_kfunc("bpf_rcu_read_lock");
+    collect::start(&mut asm);
+    asm.bind(next);
+    collect::advance(&mut asm, end);
+    asm.mov(R6, R0);
+    inner_id(&mut asm, R6, next);
+    asm.jump_if_imm(Cond::Eq, R1, 0, next);
+    asm.store(Size::Dw, FP, KEY, R2);
+    asm.store(Size::Dw, FP, KEY + 8, R3);
+    find_node(columns, &mut asm, KEY, next);
+    field::load(&mut asm, R1, R6, ("task_struct", &["exit_state"]));
+    asm.jump_if_imm(Cond::Ne, R1, 0, next);
+    field::load(&mut asm, R1, R6, ("task_struct", &["pid"]));
+    asm.store(Size::Dw, R0, node::TID, R1);
+    field::load(&mut asm, R1, R6, ("task_struct", &["mm"]));
+    asm.store(Size::Dw, R0, node::SPACE, R1);
+    asm.jump(next);
+    asm.bind(end);
+    collect::finish(&mut asm);
+    asm.load_imm(R0, 0);
+    asm.exit();
+    subprogram(columns, "search", asm)
+}
+
+/// `u64 resolve(candidate)`: who the owner is, if it still is.
+///
+/// A lock that processes do not share belongs to a thread with the same memory; if the id
+/// is now that of another one, the owner has exited.
+fn resolve(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
+    let mut asm = Asm::new();
+    let (go_on, stop) = (asm.label(), asm.label());
+    let (elsewhere, compare, gone, gone_held) =
+        (asm.label(), asm.label(), asm.label(), asm.label());
+    enter(columns, &mut asm, stop);
+    asm.load(Size::Dw, R1, R6, at::OWNER);
+    asm.jump_if_imm(Cond::Eq, R1, 0, go_on);
+    asm.store(Size::Dw, R6, at::OWNER_TID, R1);
+    key(&mut asm, Some(at::NAMESPACE), at::OWNER);
+    find_node(columns, &mut asm, KEY, elsewhere);
+    asm.load(Size::Dw, R1, R0, node::TID);
+    asm.jump_if_imm(Cond::Eq, R1, 0, gone);
+    asm.load(Size::Dw, R8, R0, node::SPACE);
+    asm.load(Size::Dw, R9, R0, node::CANDIDATE);
+    asm.store(Size::Dw, R6, at::OWNER_TID, R1);
+    asm.bind(compare);
+    let same = asm.label();
+    asm.load(Size::Dw, R1, R6, at::SHARED);
+    asm.jump_if_imm(Cond::Ne, R1, 0, same);
+    asm.load(Size::Dw, R1, R6, at::SPACE);
+    asm.jump_if(Cond::Ne, R1, R8, gone);
+    asm.bind(same);
+    asm.store(Size::Dw, R6, at::NEXT, R9);
+    asm.jump(go_on);
+
+    asm.bind(elsewhere);
+    asm.load(Size::Dw, R1, R6, at::LEVEL);
+    asm.jump_if_imm(Cond::Ne, R1, 0, gone);
+    asm.load(Size::Dw, R1, R6, at::OWNER);
+    asm.call_kfunc("bpf_task_from_pid");
+    asm.jump_if_imm(Cond::Eq, R0, 0, gone);
+    field::load(&mut asm, R1, R0, ("task_struct", &["exit_state"]));
+    asm.jump_if_imm(Cond::Ne, R1, 0, gone_held);
+    field::load(&mut asm, R1, R0, ("task_struct", &["mm"]));
+    asm.store(Size::Dw, FP, NODE, R1);
+    asm.mov(R1, R0);
+    asm.call_kfunc("bpf_task_release");
+    asm.load(Size::Dw, R8, FP, NODE);
+    asm.load_imm(R9, 0);
+    asm.jump(compare);
+    asm.bind(gone_held);
+    asm.mov(R1, R0);
+    asm.call_kfunc("bpf_task_release");
+    asm.bind(gone);
+    asm.store_imm(Size::Dw, R6, at::ABANDONED, 1);
+    ends(&mut asm, go_on, stop);
+    subprogram(columns, "resolve", asm)
+}
+
+/// `u64 colour(candidate)`: follows the owners from here.
+fn colour(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
+    let mut asm = Asm::new();
+    let (go_on, stop) = (asm.label(), asm.label());
+    enter(columns, &mut asm, stop);
+    for (member, wanted) in [(at::COLOUR, Cond::Ne), (at::NEXT, Cond::Eq)] {
+        asm.load(Size::Dw, R1, R6, member);
+        asm.jump_if_imm(wanted, R1, 0, go_on);
+    }
+    asm.mov(R1, R7);
+    increment(&mut asm, R1);
+    block(columns, &mut asm, R8);
+    asm.store(Size::Dw, R8, group::result(CURRENT), R1);
+    asm.store(Size::Dw, R8, group::result(WALK), R1);
+    asm.store_imm(Size::Dw, R8, group::result(MET), 0);
+    follow(columns, &mut asm, "step");
+    asm.load(Size::Dw, R1, R8, group::result(MET));
+    asm.jump_if_imm(Cond::Eq, R1, 0, go_on);
+    asm.store_imm(Size::Dw, R8, group::result(LENGTH), 0);
+    asm.store_imm(Size::Dw, R8, group::result(SMALLEST), i32::MAX);
+    for part in ["measure", "mark"] {
+        asm.load(Size::Dw, R1, R8, group::result(MET));
+        asm.store(Size::Dw, R8, group::result(CURRENT), R1);
+        follow(columns, &mut asm, part);
+    }
+    ends(&mut asm, go_on, stop);
+    subprogram(columns, "colour", asm)
+}
+
+/// Runs one of the functions below along the owners; the block is in `r8`.
+fn follow(columns: &Columns, asm: &mut Asm, function: &str) {
+    asm.load(Size::Dw, R1, R8, group::result(COUNT));
+    increment(asm, R1);
+    call_loop_of_r1(asm, &columns.symbol(function));
+}
+
+/// The start of a function that follows: the current candidate in `r6`, the block in `r7`.
+fn current(columns: &Columns, asm: &mut Asm, stop: Label) {
+    block(columns, asm, R7);
+    asm.load(Size::Dw, R1, R7, group::result(CURRENT));
+    candidate_before(columns, asm, R1, stop);
+    asm.mov(R6, R0);
+}
+
+/// Goes on to the owner, or stops where that does not wait.
+fn go_to_owner(asm: &mut Asm, stop: Label) {
+    asm.load(Size::Dw, R1, R6, at::NEXT);
+    asm.jump_if_imm(Cond::Eq, R1, 0, stop);
+    asm.store(Size::Dw, R7, group::result(CURRENT), R1);
+}
+
+/// `u64 step()`: colours one candidate.
+fn step(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
+    let mut asm = Asm::new();
+    let (go_on, stop, new) = (asm.label(), asm.label(), asm.label());
+    current(columns, &mut asm, stop);
+    asm.load(Size::Dw, R2, R7, group::result(WALK));
+    asm.load(Size::Dw, R1, R6, at::COLOUR);
+    asm.jump_if_imm(Cond::Eq, R1, 0, new);
+    asm.jump_if(Cond::Ne, R1, R2, stop);
+    asm.load(Size::Dw, R1, R7, group::result(CURRENT));
+    asm.store(Size::Dw, R7, group::result(MET), R1);
+    asm.jump(stop);
+    asm.bind(new);
+    asm.store(Size::Dw, R6, at::COLOUR, R2);
+    go_to_owner(&mut asm, stop);
+    ends(&mut asm, go_on, stop);
+    subprogram(columns, "step", asm)
+}
+
+/// `u64 measure()`: counts one member of the cycle.
+fn measure(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
+    let mut asm = Asm::new();
+    let (go_on, stop, larger) = (asm.label(), asm.label(), asm.label());
+    current(columns, &mut asm, stop);
+    add(&mut asm, R7, group::result(LENGTH), 1, R1);
+    asm.load(Size::Dw, R1, R6, at::TID);
+    asm.load(Size::Dw, R2, R7, group::result(SMALLEST));
+    asm.jump_if(Cond::Ge, R1, R2, larger);
+    asm.store(Size::Dw, R7, group::result(SMALLEST), R1);
+    asm.bind(larger);
+    go_to_owner(&mut asm, stop);
+    come_round(&mut asm, stop);
+    ends(&mut asm, go_on, stop);
+    subprogram(columns, "measure", asm)
+}
+
+/// `u64 mark()`: tells one member of its cycle.
+fn mark(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
+    let mut asm = Asm::new();
+    let (go_on, stop) = (asm.label(), asm.label());
+    current(columns, &mut asm, stop);
+    for (from, to) in [(MET, at::CYCLE), (SMALLEST, at::CYCLE_ID), (LENGTH, at::LENGTH)] {
+        asm.load(Size::Dw, R1, R7, group::result(from));
+        asm.store(Size::Dw, R6, to, R1);
+    }
+    go_to_owner(&mut asm, stop);
+    come_round(&mut asm, stop);
+    ends(&mut asm, go_on, stop);
+    subprogram(columns, "mark", asm)
+}
+
+/// Stops when the next candidate is the one that the cycle was entered at.
+fn come_round(asm: &mut Asm, stop: Label) {
+    asm.load(Size::Dw, R1, R7, group::result(CURRENT));
+    asm.load(Size::Dw, R2, R7, group::result(MET));
+    asm.jump_if(Cond::Eq, R1, R2, stop);
+}
+
+/// `u64 confirm(candidate)`: the second look at members of cycles and at abandoned locks.
+fn confirm(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
+    let mut asm = Asm::new();
+    let (go_on, stop, release) = (asm.label(), asm.label(), asm.label());
+    let (look, changed, changed_held, in_cycle) =
+        (asm.label(), asm.label(), asm.label(), asm.label());
+    enter(columns, &mut asm, stop);
+    for member in [at::CYCLE, at::ABANDONED] {
+        asm.load(Size::Dw, R1, R6, member);
+        asm.jump_if_imm(Cond::Ne, R1, 0, look);
+    }
+    asm.jump(go_on);
+    asm.bind(look);
+    hold(&mut asm, changed, changed_held);
+    collect::blocked(&mut asm, R8, changed_held);
+    field::load(&mut asm, R1, R8, ("task_struct", &["nvcsw"]));
+    field::load(&mut asm, R2, R8, ("task_struct", &["nivcsw"]));
+    asm.alu(AluOp::Add, R1, R2);
+    asm.load(Size::Dw, R2, R6, at::SWITCHES);
+    asm.jump_if(Cond::Ne, R1, R2, changed_held);
+    asm.mov(R1, R6);
+    asm.mov(R2, R8);
+    asm.call_subprog(&columns.symbol("lock_owner"));
+    asm.load(Size::Dw, R1, R6, at::OWNER);
+    asm.jump_if(Cond::Eq, R0, R1, release);
+    asm.bind(changed_held);
+    asm.mov(R1, R8);
+    asm.call_kfunc("bpf_task_release");
+    asm.bind(changed);
+    asm.load(Size::Dw, R1, R6, at::CYCLE);
+    asm.jump_if_imm(Cond::Ne, R1, 0, in_cycle);
+    asm.store_imm(Size::Dw, R6, at::ABANDONED, 0);
+    asm.jump(go_on);
+    asm.bind(in_cycle);
+    candidate_before(columns, &mut asm, R1, go_on);
+    asm.store_imm(Size::Dw, R0, at::BROKEN, 1);
+    asm.jump(go_on);
+    asm.bind(release);
+    asm.mov(R1, R8);
+    asm.call_kfunc("bpf_task_release");
+    ends(&mut asm, go_on, stop);
+    subprogram(columns, "confirm", asm)
+}
+
+/// The start of a function for each candidate: the candidate in `r6`, its number in `r7`.
+fn enter(columns: &Columns, asm: &mut Asm, stop: Label) {
+    asm.mov32(R7, R1);
+    candidate(columns, asm, R7, stop);
+    asm.mov(R6, R0);
+}
+
+/// Holds the candidate's task in `r8`. Goes to `gone` if there is none of that id, and with
+/// the task held to `other` if it is another one.
+fn hold(asm: &mut Asm, gone: Label, other: Label) {
+    asm.load(Size::Dw, R1, R6, at::TID);
+    asm.call_kfunc("bpf_task_from_pid");
+    asm.jump_if_imm(Cond::Eq, R0, 0, gone);
+    asm.mov(R8, R0);
+    field::load(asm, R1, R8, ("task_struct", &["start_boottime"]));
+    asm.load(Size::Dw, R2, R6, at::START);
+    asm.jump_if(Cond::Ne, R1, R2, other);
+}
+
+/// Makes a node's key from the candidate in `r6`; no namespace is the host's.
+fn key(asm: &mut Asm, namespace: Option<i16>, number: i16) {
+    match namespace {
+        Some(namespace) => asm.load(Size::Dw, R1, R6, namespace),
+        None => asm.load_imm(R1, 0),
+    }
+    asm.store(Size::Dw, FP, KEY, R1);
+    asm.load(Size::Dw, R1, R6, number);
+    asm.store(Size::Dw, FP, KEY + 8, R1);
+}
+
+/// Puts the node on the stack into the map; `r0` is 0 when it is there.
+fn put_node(columns: &Columns, asm: &mut Asm, flags: i64) {
+    asm.load_map(R1, &columns.symbol("owners"));
+    stack_address(asm, R2, KEY);
+    stack_address(asm, R3, NODE);
+    asm.load_imm(R4, flags);
+    asm.call_helper(MAP_UPDATE);
+}

@@ -1,0 +1,160 @@
+//! Who owns the lock that a thread waits for: reads the lock and makes sure that it is one.
+//!
+//! | lock | futex word | owner |
+//! |---|---|---|
+//! | glibc mutex | 2 at the start | the third word |
+//! | glibc robust mutex | the start | the word itself |
+//! | glibc priority-inheriting mutex, `FUTEX_LOCK_PI` | the start | the word itself |
+//! | glibc rwlock with a writer | the third or fourth word | the seventh word |
+//! | musl mutex that is recursive, error-checking or robust | the second word | the word itself |
+
+use super::super::Columns;
+use super::super::helper::stack_address;
+use super::candidate::{EXPECTED, FUTEX, LOCK, OPERATION, SHARED};
+use crate::asm::{
+    AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, Reg, Size,
+};
+use crate::object::Subprogram;
+
+/// `bpf_copy_from_user_task(to, bytes, from, task, flags)`
+const COPY_FROM_USER_TASK: i32 = 191;
+
+/// `FUTEX_LOCK_PI` and `FUTEX_LOCK_PI2`
+pub(super) const LOCK_PI: [i32; 2] = [6, 13];
+/// The owner's id in a futex word that the kernel knows as a lock.
+const OWNER_MASK: i32 = 0x3fff_ffff;
+const WAITERS_BIT: i32 = 31;
+
+// A glibc mutex's kind.
+const KIND_BITS: i32 = 0x3ff;
+const KIND_ROBUST: i32 = 16;
+const KIND_INHERIT: i32 = 32;
+const KIND_SHARED: i32 = 128;
+/// A glibc mutex's word while somebody waits.
+const CONTENDED: i32 = 2;
+/// The bits that a musl mutex's type may have, and those of types that record an owner.
+const MUSL_TYPE_BITS: i32 = 0x8f;
+const MUSL_OWNED: i32 = 0x7;
+
+/// Words read before the futex word, when it is not at the start of its lock.
+const BEFORE: i16 = 3;
+const MUTEX_BYTES: i64 = 24;
+const AROUND_BYTES: i64 = 40;
+const BUFFER: i16 = -40;
+
+/// `u64 lock_owner(candidate, task)`: the owner's thread id in its pid namespace, 0 for
+/// none; the candidate's lock and whether it is shared are filled in.
+pub(super) fn subprogram(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
+    let mut asm = Asm::new();
+    let (no_mutex, in_word, none) = (asm.label(), asm.label(), asm.label());
+    let (inherits, robust) = (asm.label(), asm.label());
+    asm.mov(R6, R1);
+    asm.mov(R7, R2);
+    asm.load(Size::Dw, R8, R6, EXPECTED);
+    read(&mut asm, 0, MUTEX_BYTES, none);
+    word(&mut asm, R1, 0);
+    word(&mut asm, R9, 4);
+    asm.mov(R0, R9);
+    asm.alu_imm(AluOp::And, R0, !KIND_BITS);
+    asm.jump_if_imm(Cond::Ne, R0, 0, no_mutex);
+    asm.load(Size::Dw, R2, R6, OPERATION);
+    for operation in LOCK_PI {
+        asm.jump_if_imm(Cond::Eq, R2, operation, inherits);
+    }
+    asm.jump_if_imm(Cond::Set, R9, KIND_ROBUST, robust);
+    asm.jump_if_imm(Cond::Set, R9, KIND_INHERIT, no_mutex);
+    asm.jump_if_imm(Cond::Ne, R8, CONTENDED, no_mutex);
+    asm.jump_if_imm(Cond::Ne, R1, CONTENDED, no_mutex);
+    word(&mut asm, R1, 3);
+    asm.jump_if_imm(Cond::Eq, R1, 0, none);
+    word(&mut asm, R0, 2);
+    found(&mut asm, 0, R9, KIND_SHARED);
+
+    asm.bind(inherits);
+    asm.jump_if_imm(Cond::Set, R9, KIND_INHERIT, in_word);
+    asm.jump(none);
+    asm.bind(robust);
+    asm.jump_if(Cond::Ne, R1, R8, no_mutex);
+    asm.alu_imm(AluOp::Rsh, R8, WAITERS_BIT);
+    asm.jump_if_imm(Cond::Eq, R8, 0, none);
+    asm.bind(in_word);
+    asm.mov(R0, R1);
+    asm.alu_imm(AluOp::And, R0, OWNER_MASK);
+    found(&mut asm, 0, R9, KIND_SHARED);
+
+    asm.bind(no_mutex);
+    asm.load(Size::Dw, R8, R6, EXPECTED);
+    read(&mut asm, BEFORE, AROUND_BYTES, none);
+    word(&mut asm, R1, BEFORE);
+    asm.jump_if(Cond::Ne, R1, R8, none);
+    rwlock(&mut asm, 0, 2);
+    rwlock(&mut asm, 1, 3);
+    musl(&mut asm, none);
+    asm.bind(none);
+    asm.load_imm(R0, 0);
+    asm.exit();
+    Ok(Subprogram { name: columns.symbol("lock_owner"), code: asm.finish()? })
+}
+
+/// Reads `bytes` from `before` words before the futex word.
+fn read(asm: &mut Asm, before: i16, bytes: i64, failed: Label) {
+    stack_address(asm, R1, BUFFER);
+    asm.load_imm(R2, bytes);
+    asm.load(Size::Dw, R3, R6, FUTEX);
+    asm.alu_imm(AluOp::Sub, R3, i32::from(before) * 4);
+    asm.mov(R4, R7);
+    asm.load_imm(R5, 0);
+    asm.call_helper(COPY_FROM_USER_TASK);
+    asm.jump_if_imm(Cond::Ne, R0, 0, failed);
+}
+
+/// `dst =` a 32-bit word of what was read.
+fn word(asm: &mut Asm, dst: Reg, index: i16) {
+    asm.load(Size::W, dst, FP, BUFFER + index * 4);
+}
+
+/// Ends the function with the owner in `r0`, for a lock that starts `before` words before
+/// the futex word and is shared if `flags` has the bit.
+fn found(asm: &mut Asm, before: i16, flags: Reg, shared: i32) {
+    asm.alu_imm(AluOp::And, flags, shared);
+    asm.store(Size::Dw, R6, SHARED, flags);
+    asm.load(Size::Dw, R1, R6, FUTEX);
+    asm.alu_imm(AluOp::Sub, R1, i32::from(before) * 4);
+    asm.store(Size::Dw, R6, LOCK, R1);
+    asm.exit();
+}
+
+/// A rwlock that starts at word `start` of what was read, waited for on its wrphase futex
+/// (its third word) or its writers futex (its fourth), and held by a writer. `bits` of its
+/// readers' word have to be set in such a phase.
+fn rwlock(asm: &mut Asm, start: i16, bits: i32) {
+    let other = asm.label();
+    asm.jump_if_imm(Cond::Eq, R8, 0, other);
+    asm.jump_if_imm(Cond::Gt, R8, 3, other);
+    word(asm, R1, start);
+    asm.alu_imm(AluOp::And, R1, bits);
+    asm.jump_if_imm(Cond::Eq, R1, 0, other);
+    word(asm, R9, start + 7);
+    asm.jump_if_imm(Cond::Gt, R9, 1, other);
+    word(asm, R0, start + 6);
+    asm.jump_if_imm(Cond::Eq, R0, 0, other);
+    found(asm, BEFORE - start, R9, 1);
+    asm.bind(other);
+}
+
+/// A musl mutex, whose second word is the futex word.
+fn musl(asm: &mut Asm, none: Label) {
+    asm.mov(R1, R8);
+    asm.alu_imm(AluOp::Rsh, R1, WAITERS_BIT);
+    asm.jump_if_imm(Cond::Eq, R1, 0, none);
+    word(asm, R9, BEFORE - 1);
+    asm.mov(R1, R9);
+    asm.alu_imm(AluOp::And, R1, !MUSL_TYPE_BITS);
+    asm.jump_if_imm(Cond::Ne, R1, 0, none);
+    asm.mov(R1, R9);
+    asm.alu_imm(AluOp::And, R1, MUSL_OWNED);
+    asm.jump_if_imm(Cond::Eq, R1, 0, none);
+    asm.mov(R0, R8);
+    asm.alu_imm(AluOp::And, R0, OWNER_MASK);
+    found(asm, 1, R9, KIND_SHARED);
+}
