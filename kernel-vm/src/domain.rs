@@ -10,7 +10,7 @@ mod bounds;
 mod refine;
 mod scalar;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tnum;
 
 pub use bounds::Bounds;

@@ -17,13 +17,16 @@
     )
 )]
 
-#[cfg(feature = "object")]
+#[cfg(any(feature = "object", test))]
 extern crate std;
 
 pub mod abi;
+pub mod domain;
+pub mod helper;
 pub mod isa;
 #[cfg(feature = "object")]
 pub mod literal;
 #[cfg(feature = "object")]
 pub mod object;
 pub mod schema;
+pub mod verify;

@@ -7,7 +7,7 @@ impl Scalar {
     /// Both sides of `a cond b`, given whether it holds; one of them empty when it cannot.
     #[must_use]
     pub fn refine(cond: Cond, width: Width, holds: bool, a: &Self, b: &Self) -> (Self, Self) {
-        let cond = match (holds, cond.opposite()) {
+        let cond = match (holds, opposite(cond)) {
             (true, _) => Some(cond),
             (false, Some(opposite)) => Some(opposite),
             (false, None) => None,
@@ -71,6 +71,23 @@ impl Scalar {
 }
 
 const EMPTY: Bounds = Bounds { umin: 1, umax: 0, smin: 1, smax: 0 };
+
+/// The condition that holds exactly when this one does not; there is none for `Set`.
+const fn opposite(cond: Cond) -> Option<Cond> {
+    Some(match cond {
+        Cond::Eq => Cond::Ne,
+        Cond::Ne => Cond::Eq,
+        Cond::Gt => Cond::Le,
+        Cond::Le => Cond::Gt,
+        Cond::Ge => Cond::Lt,
+        Cond::Lt => Cond::Ge,
+        Cond::Sgt => Cond::Sle,
+        Cond::Sle => Cond::Sgt,
+        Cond::Sge => Cond::Slt,
+        Cond::Slt => Cond::Sge,
+        Cond::Set => return None,
+    })
+}
 
 fn single_bit(b: &Scalar, width: Width) -> Option<u64> {
     b.exact().map(|bits| bits & mask(width.bits())).filter(|bits| bits.is_power_of_two())

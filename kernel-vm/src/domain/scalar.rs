@@ -1,7 +1,7 @@
 //! A number: its bits and ranges, all 64 and the low 32.
 
 use super::{Bounds, Tnum, mask};
-use crate::isa::{AluOp, Size, Swap, Width};
+use crate::isa::{AluOp, ByteOrder, Size, Width, eval};
 
 /// A set of 64-bit numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,11 +24,7 @@ impl Scalar {
     /// Exactly `x`.
     #[must_use]
     pub const fn exactly(x: u64) -> Self {
-        Self {
-            bits: Tnum::exactly(x),
-            wide: Bounds::exactly(64, x),
-            low: Bounds::exactly(32, x),
-        }
+        Self { bits: Tnum::exactly(x), wide: Bounds::exactly(64, x), low: Bounds::exactly(32, x) }
     }
 
     /// `umin..=umax`.
@@ -40,7 +36,7 @@ impl Scalar {
     /// What a load of `size` gives.
     #[must_use]
     pub fn loaded(size: Size, signed: bool) -> Self {
-        let bits = size.bytes().wrapping_mul(8) as u32;
+        let bits = size.bytes().wrapping_mul(8);
         let any = Self::range(0, mask(bits));
         if signed { any.sign_extended(bits, Width::W64) } else { any }
     }
@@ -113,11 +109,12 @@ impl Scalar {
     #[must_use]
     pub fn alu(&self, op: AluOp, width: Width, other: &Self) -> Self {
         if let (Some(a), Some(b)) = (self.exact(), other.exact()) {
-            return Self::exactly(op.eval(width, a, b));
+            return Self::exactly(eval::alu(width, op, a, b));
         }
         match width {
             Width::W64 => {
-                let (bits, wide) = at_width(op, 64, (self.bits, self.wide), (other.bits, other.wide));
+                let (bits, wide) =
+                    at_width(op, 64, (self.bits, self.wide), (other.bits, other.wide));
                 let low = if keeps_low_half(op) {
                     let mine = (self.bits.truncate(32), self.low);
                     at_width(op, 32, mine, (other.bits.truncate(32), other.low)).1
@@ -168,13 +165,13 @@ impl Scalar {
 
     /// The low bits in another byte order.
     #[must_use]
-    pub fn swapped(&self, swap: Swap, size: Size) -> Self {
+    pub fn swapped(&self, order: ByteOrder, size: Size) -> Self {
         if let Some(x) = self.exact() {
-            return Self::exactly(swap.eval(size, x));
+            return Self::exactly(eval::byte_order(order, size, x));
         }
         let bits = Tnum {
-            value: swap.eval(size, self.bits.value),
-            unknown: swap.eval(size, self.bits.unknown),
+            value: eval::byte_order(order, size, self.bits.value),
+            unknown: eval::byte_order(order, size, self.bits.unknown),
         };
         Self { bits, ..Self::any() }.sharpened()
     }
@@ -234,8 +231,18 @@ fn shift(op: AluOp, width: u32, (bits, a): (Tnum, Bounds), by: Bounds) -> (Tnum,
         AluOp::Lsh => (unknown.shl(least).truncate(width), a.shl(width, least, most)),
         AluOp::Rsh if exact => (bits.shr(least), a.shr(width, least, most)),
         AluOp::Rsh => (unknown.shr(least), a.shr(width, least, most)),
-        _ if exact => (bits.ashr(width, least), a.ashr(width, least, most)),
-        _ => (unknown, a.ashr(width, least, most)),
+        AluOp::Arsh if exact => (bits.ashr(width, least), a.ashr(width, least, most)),
+        AluOp::Arsh => (unknown, a.ashr(width, least, most)),
+        AluOp::Add
+        | AluOp::Sub
+        | AluOp::Mul
+        | AluOp::Or
+        | AluOp::And
+        | AluOp::Xor
+        | AluOp::Div
+        | AluOp::Sdiv
+        | AluOp::Mod
+        | AluOp::Smod => (unknown, Bounds::any(width)),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::scalar::at_width;
 use super::*;
-use crate::isa::{AluOp, Cond, Size, Width};
+use crate::isa::{AluOp, ByteOrder, Cond, Size, Width, eval};
 use std::vec::Vec;
 
 /// Bits at which every abstract value is tried.
@@ -46,7 +46,7 @@ fn concrete(op: AluOp, a: u64, b: u64) -> u64 {
         | AluOp::Or
         | AluOp::And
         | AluOp::Mod
-        | AluOp::Xor => op.eval64(a, b),
+        | AluOp::Xor => eval::alu(Width::W64, op, a, b),
     };
     result & mask(SMALL)
 }
@@ -157,12 +157,12 @@ fn random_members_stay_inside() {
             let op = AluOp::ALL[random.next() as usize % AluOp::ALL.len()];
             let result = a.alu(op, width, &b);
             for (&x, &y) in xs.iter().zip(&ys) {
-                let z = op.eval(width, x, y);
+                let z = eval::alu(width, op, x, y);
                 assert!(result.contains(z), "{op:?} {width:?} {x:x} {y:x} -> {z:x}, {result:x?}");
             }
             let cond = Cond::ALL[random.next() as usize % Cond::ALL.len()];
             for (&x, &y) in xs.iter().zip(&ys) {
-                let holds = cond.holds(width, x, y);
+                let holds = eval::condition(width, cond, x, y);
                 let (ra, rb) = Scalar::refine(cond, width, holds, &a, &b);
                 assert!(
                     ra.contains(x) && rb.contains(y),
@@ -174,11 +174,14 @@ fn random_members_stay_inside() {
             assert!(a.neg(Width::W64).contains(x.wrapping_neg()));
             assert!(a.low_half().contains(x & mask(32)));
             for (size, bits) in [(Size::B, 8), (Size::H, 16), (Size::W, 32)] {
-                let extended = size.sign_extend(x);
+                let extended = eval::sign_extend(size, x);
                 assert!(a.sign_extended(bits, Width::W64).contains(extended));
                 assert!(a.sign_extended(bits, Width::W32).contains(extended & mask(32)));
-                assert!(a.swapped(crate::isa::Swap::Always, size)
-                    .contains(crate::isa::Swap::Always.eval(size, x)));
+                assert!(a.swapped(ByteOrder::Swap, size).contains(eval::byte_order(
+                    ByteOrder::Swap,
+                    size,
+                    x
+                )));
             }
         }
     }
@@ -194,13 +197,18 @@ fn a_branch_on_small_numbers_decides_as_the_numbers_do() {
                     for holds in [true, false] {
                         let (ra, _) = Scalar::refine(cond, Width::W64, holds, &a, &b);
                         for x in lo..=hi {
-                            if cond.holds64(x, c) == holds {
+                            if eval::condition(Width::W64, cond, x, c) == holds {
                                 assert!(ra.contains(x), "{cond:?} {holds} {lo}..={hi} {c}: {x}");
                             }
                         }
-                        let possible = (lo..=hi).any(|x| cond.holds64(x, c) == holds);
+                        let possible =
+                            (lo..=hi).any(|x| eval::condition(Width::W64, cond, x, c) == holds);
                         if cond != Cond::Set {
-                            assert_eq!(!ra.is_empty(), possible, "{cond:?} {holds} {lo}..={hi} {c}");
+                            assert_eq!(
+                                !ra.is_empty(),
+                                possible,
+                                "{cond:?} {holds} {lo}..={hi} {c}"
+                            );
                         }
                     }
                 }

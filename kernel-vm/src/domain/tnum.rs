@@ -133,19 +133,13 @@ impl Tnum {
     /// Left shift by a known amount below 64.
     #[must_use]
     pub const fn shl(self, amount: u32) -> Self {
-        Self {
-            value: self.value.wrapping_shl(amount),
-            unknown: self.unknown.wrapping_shl(amount),
-        }
+        Self { value: self.value.wrapping_shl(amount), unknown: self.unknown.wrapping_shl(amount) }
     }
 
     /// Logical right shift by a known amount below 64.
     #[must_use]
     pub const fn shr(self, amount: u32) -> Self {
-        Self {
-            value: self.value.wrapping_shr(amount),
-            unknown: self.unknown.wrapping_shr(amount),
-        }
+        Self { value: self.value.wrapping_shr(amount), unknown: self.unknown.wrapping_shr(amount) }
     }
 
     /// Sign extension of the low `width` bits to `to` bits.

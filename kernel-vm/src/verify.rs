@@ -1,0 +1,270 @@
+//! The verifier: a program becomes a [`VerifiedProgram`] here or not at all.
+//!
+//! One pass in the order of the program. Every jump and every call goes forward, so when an
+//! insn is reached, all that can lead to it has been seen: its state is the join of what
+//! came in, and the pass is linear. Functions are entered with the join of all their calls.
+//! Repetition exists only as the `loop` helper, whose body is proven once for any state
+//! that it can be entered with: its counter's range, and scalars of any value in the window
+//! of the stack that it is handed.
+//!
+//! Proven: every access in bounds, aligned to nothing and of initialised bytes; records and
+//! params never written; no pointer stored where a consumer could read it; helpers called
+//! with what they expect; a bound on the insns of a run.
+//!
+//! **Invariant**: nothing is accepted that the engine could not run without a check.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "what is accepted is named, all else is refused: the safe default for a new kind"
+)]
+
+mod bound;
+mod call;
+mod memory;
+mod reject;
+mod scan;
+mod state;
+mod step;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use reject::{Rejection, RejectionKind};
+pub use state::State;
+pub use value::{Kind, Value};
+
+use crate::isa::{RawInsn, decode};
+use scan::flags;
+
+/// Most slots of a program.
+pub const INSNS_MAX: usize = 1 << 20;
+/// Deepest chain of calls and callbacks, the program itself included.
+pub const DEPTH_MAX: u32 = 8;
+/// Bytes of one function's stack.
+pub const STACK_BYTES: usize = 512;
+/// Most repetitions of one `loop`.
+pub const LOOP_MAX: u64 = 1 << 23;
+/// Largest bound on the insns of a run.
+pub const RUN_INSNS_MAX: u64 = 1 << 40;
+
+/// What a program may rely on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spec<'a> {
+    /// Bytes at r1, read only.
+    pub row_size: u32,
+    /// Bytes at r2.
+    pub state_size: u32,
+    /// Bytes at r3, read only.
+    pub params_size: u32,
+    /// Bytes of a record: what `emit` takes, exactly.
+    pub record_size: u32,
+    /// The maps, by index.
+    pub maps: &'a [MapSpec],
+}
+
+/// One map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapSpec {
+    /// Bytes of a key.
+    pub key_size: u32,
+    /// Bytes of a value.
+    pub value_size: u32,
+    /// Its single value can be addressed directly: it is an array.
+    pub direct: bool,
+}
+
+/// Memory that the verifier works in, given by the caller.
+///
+/// For a program of `n` slots it takes [`Scratch::notes_needed`] notes of 32 bytes and
+/// [`Scratch::states_needed`] states of about 3 KiB each.
+#[derive(Debug)]
+pub struct Scratch<'a> {
+    /// One for each slot.
+    pub notes: &'a mut [Note],
+    /// States of jump targets that have not been reached yet.
+    pub states: &'a mut [State],
+}
+
+impl Scratch<'_> {
+    /// Notes for a program of `slots` slots.
+    #[must_use]
+    pub const fn notes_needed(slots: usize) -> usize {
+        slots
+    }
+
+    /// States for any program of `slots` slots that the verifier accepts: at most so many
+    /// jump targets may be open at once.
+    #[must_use]
+    pub const fn states_needed(slots: usize) -> usize {
+        let open = (slots / 2).saturating_add(1);
+        if open < 512 { open } else { 512 }
+    }
+}
+
+/// What is kept about one slot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Note {
+    /// Most insns from here to the function's exit.
+    bound: u64,
+    /// Upper bound of the count of a `loop` called here.
+    count: u64,
+    /// Index of the callback called here, or of the function.
+    callee: u32,
+    /// One more than the index of the pending state; 0 for none.
+    state: u32,
+    flags: u8,
+}
+
+/// A program that has been proven safe; there is no other way to get one.
+#[derive(Clone, Copy, Debug)]
+pub struct VerifiedProgram<'p> {
+    program: &'p [RawInsn],
+    spec: Spec<'p>,
+    max_insns: u64,
+}
+
+impl<'p> VerifiedProgram<'p> {
+    /// The slots.
+    #[must_use]
+    pub const fn program(&self) -> &'p [RawInsn] {
+        self.program
+    }
+
+    /// What it relies on.
+    #[must_use]
+    pub const fn spec(&self) -> &Spec<'p> {
+        &self.spec
+    }
+
+    /// The proven upper bound on insns of one run, helpers counted by their cost.
+    #[must_use]
+    pub const fn max_insns(&self) -> u64 {
+        self.max_insns
+    }
+}
+
+/// Sees the state before each insn, for tests that compare it with what really happens.
+pub trait Observer {
+    /// The state with which `pc` is reached.
+    fn before(&mut self, pc: usize, state: &State);
+}
+
+impl Observer for () {
+    #[inline(always)]
+    fn before(&mut self, _: usize, _: &State) {}
+}
+
+/// Proves `program` safe under `spec`.
+///
+/// # Errors
+/// A [`Rejection`] that names the insn, what was known there and what would be acceptable.
+pub fn verify<'p>(
+    program: &'p [RawInsn],
+    spec: Spec<'p>,
+    scratch: &mut Scratch<'_>,
+) -> Result<VerifiedProgram<'p>, Rejection> {
+    verify_observed(program, spec, scratch, &mut ())
+}
+
+/// As [`verify`], and shows every state to `observer`.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_observed<'p>(
+    program: &'p [RawInsn],
+    spec: Spec<'p>,
+    scratch: &mut Scratch<'_>,
+    observer: &mut impl Observer,
+) -> Result<VerifiedProgram<'p>, Rejection> {
+    scan::scan(program, scratch)?;
+    let mut verifier = Verifier {
+        program,
+        spec,
+        notes: scratch.notes,
+        pool: state::Pool::new(scratch.states),
+        current: State::entry(),
+        alive: true,
+        function_end: 0,
+        pc: 0,
+    };
+    verifier.run(observer)?;
+    let max_insns = bound::bound(program, scratch.notes)?;
+    Ok(VerifiedProgram { program, spec, max_insns })
+}
+
+struct Verifier<'p, 's> {
+    program: &'p [RawInsn],
+    spec: Spec<'p>,
+    notes: &'s mut [Note],
+    pool: state::Pool<'s>,
+    /// The state before `pc`, when `alive`.
+    current: State,
+    alive: bool,
+    function_end: usize,
+    pc: usize,
+}
+
+impl Verifier<'_, '_> {
+    fn run(&mut self, observer: &mut impl Observer) -> Result<(), Rejection> {
+        while self.pc < self.program.len() {
+            self.arrive();
+            let rest = self.program.get(self.pc..).unwrap_or(&[]);
+            let insn = decode(rest).map_err(|error| self.reject(RejectionKind::Decode(error)))?;
+            if self.alive {
+                observer.before(self.pc, &self.current);
+                self.alive = self.step(&insn)?;
+            }
+            self.pc = self.pc.saturating_add(insn.slots().count());
+        }
+        Ok(())
+    }
+
+    /// Joins what jumps here into the current state.
+    fn arrive(&mut self) {
+        let Some(note) = self.notes.get_mut(self.pc) else { return };
+        let pending = core::mem::take(&mut note.state);
+        if note.flags & flags::FUNCTION != 0 {
+            self.alive = self.pc == 0;
+            self.function_end = self.next_function();
+        }
+        let Some(index) = pending.checked_sub(1) else { return };
+        let Some(state) = self.pool.get(index) else { return };
+        if self.alive {
+            self.current.join(state);
+        } else {
+            self.current.clone_from(state);
+            self.alive = true;
+        }
+        self.pool.free(index);
+    }
+
+    fn next_function(&self) -> usize {
+        let from = self.pc.saturating_add(1);
+        let rest = self.notes.get(from..).unwrap_or(&[]);
+        let length = rest.iter().take_while(|note| note.flags & flags::FUNCTION == 0).count();
+        from.saturating_add(length)
+    }
+
+    /// Adds `state` to what reaches `target`.
+    fn send(&mut self, target: usize, state: &State) -> Result<(), Rejection> {
+        let Some(note) = self.notes.get_mut(target) else {
+            return Err(self.reject(RejectionKind::JumpOutside));
+        };
+        if let Some(index) = note.state.checked_sub(1) {
+            if let Some(pending) = self.pool.get_mut(index) {
+                pending.join(state);
+            }
+            return Ok(());
+        }
+        match self.pool.take(state) {
+            Some(index) => {
+                note.state = index.saturating_add(1);
+                Ok(())
+            }
+            None => Err(self.reject(RejectionKind::TooManyOpenJumps)),
+        }
+    }
+
+    fn reject(&self, kind: RejectionKind) -> Rejection {
+        Rejection { pc: self.pc, kind }
+    }
+}

@@ -1,0 +1,186 @@
+//! Calls: helpers by their table, functions by the join of their calls.
+
+use super::scan::target;
+use super::{
+    DEPTH_MAX, Kind, LOOP_MAX, Rejection, RejectionKind, STACK_BYTES, State, Value, Verifier,
+};
+use crate::domain::Scalar;
+use crate::helper::{Arg, Helper, Ret};
+use crate::isa::{Insn, Reg};
+
+const ARGS: [Reg; 5] = [Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5];
+
+impl Verifier<'_, '_> {
+    pub(super) fn call_helper(&mut self, id: i32) -> Result<(), Rejection> {
+        let Some(helper) = Helper::from_id(id) else {
+            return Err(self.reject(RejectionKind::UnknownHelper { id }));
+        };
+        let mut map = None;
+        let mut count = Scalar::exactly(0);
+        let mut function = None;
+        let mut bytes = None;
+        for (&arg, reg) in helper.args().iter().zip(ARGS) {
+            match arg {
+                Arg::None => {}
+                Arg::Scalar => {
+                    self.number(reg)?;
+                }
+                Arg::Zero => {
+                    if self.number(reg)?.exact() != Some(0) {
+                        return Err(self.reject(RejectionKind::MustBeZero { reg }));
+                    }
+                }
+                Arg::Map => match self.readable(reg)?.kind {
+                    Kind::Map(index) => map = Some(index),
+                    _ => return Err(self.wrong_argument(reg, "a map")),
+                },
+                Arg::Key | Arg::Value => {
+                    let spec = map.and_then(|map| self.spec.maps.get(usize::from(map)));
+                    let size = spec.map_or(0, |spec| match arg {
+                        Arg::Key => spec.key_size,
+                        _ => spec.value_size,
+                    });
+                    self.readable_bytes(reg, u64::from(size))?;
+                }
+                Arg::Bytes => bytes = Some(reg),
+                Arg::RecordSize => {
+                    let size = u64::from(self.spec.record_size);
+                    if self.number(reg)?.exact() != Some(size) {
+                        return Err(self.reject(RejectionKind::RecordSize { size }));
+                    }
+                    if let Some(bytes) = bytes {
+                        self.readable_bytes(bytes, size)?;
+                    }
+                }
+                Arg::Count => {
+                    count = self.number(reg)?;
+                    if count.wide.umax > LOOP_MAX {
+                        let most = count.wide.umax;
+                        return Err(self.reject(RejectionKind::LoopTooLong { most }));
+                    }
+                }
+                Arg::Func => match self.readable(reg)?.kind {
+                    Kind::Func(pc) => function = Some(pc),
+                    _ => return Err(self.wrong_argument(reg, "a function")),
+                },
+                Arg::Context => {
+                    self.readable(reg)?;
+                }
+            }
+        }
+        if let Some(pc) = function {
+            self.enter_callback(pc, &count)?;
+        }
+        let result = match (helper.ret(), map) {
+            (Ret::ValueOrNull, Some(map)) => {
+                let id = u32::try_from(self.pc).unwrap_or(u32::MAX);
+                Value::pointer(Kind::MapValueOrNull { map, id })
+            }
+            _ if function.is_some() => Value::scalar(Scalar::range(0, count.wide.umax)),
+            _ => Value::scalar(Scalar::any()),
+        };
+        self.after_call(result);
+        Ok(())
+    }
+
+    fn wrong_argument(&self, reg: Reg, wanted: &'static str) -> Rejection {
+        let found = *self.current.reg(reg);
+        self.reject(RejectionKind::WrongArgument { reg, found, wanted })
+    }
+
+    /// The body of a loop: r1 counts, r2 is the context.
+    fn enter_callback(&mut self, pc: u32, count: &Scalar) -> Result<(), Rejection> {
+        let callee = usize::try_from(pc).unwrap_or(usize::MAX);
+        if callee <= self.pc {
+            return Err(self.reject(RejectionKind::Backward));
+        }
+        let mut entry = self.callee_state()?;
+        let [first, second, third, ..] = ARGS;
+        let last = count.wide.umax.saturating_sub(1);
+        entry.set(first, Value::scalar(Scalar::range(0, last)));
+        let context = self.passed(third)?;
+        entry.set(second, context);
+        self.send(callee, &entry)?;
+        self.close_window(third, &context);
+        if let Some(note) = self.notes.get_mut(self.pc) {
+            note.callee = pc;
+            note.count = count.wide.umax;
+        }
+        Ok(())
+    }
+
+    pub(super) fn call_local(&mut self, insn: &Insn) -> Result<(), Rejection> {
+        let Some((callee, _)) = target(self.pc, insn) else {
+            return Err(self.reject(RejectionKind::JumpOutside));
+        };
+        let mut entry = self.callee_state()?;
+        for reg in ARGS {
+            if self.current.reg(reg).kind != Kind::Unset {
+                let value = self.passed(reg)?;
+                entry.set(reg, value);
+            }
+        }
+        self.send(callee, &entry)?;
+        for reg in ARGS {
+            let passed = *entry.reg(reg);
+            self.close_window(reg, &passed);
+        }
+        self.after_call(Value::scalar(Scalar::any()));
+        Ok(())
+    }
+
+    fn callee_state(&self) -> Result<State, Rejection> {
+        let depth = self.current.depth.saturating_add(1);
+        if depth > DEPTH_MAX {
+            return Err(self.reject(RejectionKind::TooDeep));
+        }
+        Ok(State::function(depth))
+    }
+
+    /// What a function is given: of this stack a window of numbers, else the value itself.
+    fn passed(&self, reg: Reg) -> Result<Value, Rejection> {
+        let value = self.readable(reg)?;
+        match value.kind {
+            Kind::Stack => {
+                let from = self.stack_byte(reg, &value)?;
+                let size = self.current.readable_from(from);
+                let size = u16::try_from(size).unwrap_or(0);
+                Ok(Value::pointer(Kind::Window { size }))
+            }
+            Kind::Window { size } => {
+                let moved = value.scalar.exact().and_then(|off| u16::try_from(off).ok());
+                match moved.and_then(|off| size.checked_sub(off)) {
+                    Some(size) => Ok(Value::pointer(Kind::Window { size })),
+                    None => Err(self.reject(RejectionKind::VariableStack { reg, found: value })),
+                }
+            }
+            // What a null test in the function proves must not reach the caller's copies,
+            // nor a pointer to nothing be taken for one that was tested.
+            _ => Ok(value),
+        }
+    }
+
+    fn stack_byte(&self, reg: Reg, value: &Value) -> Result<usize, Rejection> {
+        match self.place(reg, value, 0, 0)? {
+            super::memory::Place::Stack { from } => Ok(from.min(STACK_BYTES)),
+            _ => Err(self.reject(RejectionKind::VariableStack { reg, found: *value })),
+        }
+    }
+
+    /// The function may have written any number into the window.
+    fn close_window(&mut self, reg: Reg, passed: &Value) {
+        let own = *self.current.reg(reg);
+        if let (Kind::Stack, Kind::Window { size }) = (own.kind, passed.kind)
+            && let Ok(from) = self.stack_byte(reg, &own)
+        {
+            self.current.write_bytes(from, usize::from(size));
+        }
+    }
+
+    fn after_call(&mut self, result: Value) {
+        for reg in ARGS {
+            self.current.set(reg, Value::UNSET);
+        }
+        self.current.set(Reg::R0, result);
+    }
+}

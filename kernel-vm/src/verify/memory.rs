@@ -1,0 +1,156 @@
+//! Loads and stores: which bytes, whether they may be read or written.
+
+use super::{Kind, Rejection, RejectionKind, STACK_BYTES, Value, Verifier};
+use crate::domain::Scalar;
+use crate::isa::{Reg, Size};
+
+/// Where an access goes.
+pub(super) enum Place {
+    /// Bytes of this function's stack, from the lowest address.
+    Stack {
+        /// The first byte.
+        from: usize,
+    },
+    /// Memory that holds numbers and may be read.
+    ReadOnly,
+    /// Memory that holds numbers.
+    Writable,
+}
+
+impl Verifier<'_, '_> {
+    /// Checks that `length` bytes at `pointer + off` are within its region.
+    pub(super) fn place(
+        &self,
+        reg: Reg,
+        pointer: &Value,
+        off: i64,
+        length: u64,
+    ) -> Result<Place, Rejection> {
+        let found = *pointer;
+        let map_value = |map: u16| self.spec.maps.get(usize::from(map)).map_or(0, |m| m.value_size);
+        let (size, place) = match pointer.kind {
+            Kind::Row => (self.spec.row_size, Place::ReadOnly),
+            Kind::Params => (self.spec.params_size, Place::ReadOnly),
+            Kind::State => (self.spec.state_size, Place::Writable),
+            Kind::Window { size } => (u32::from(size), Place::Writable),
+            Kind::MapValue(map) => (map_value(map), Place::Writable),
+            Kind::Stack => return self.stack_place(reg, pointer, off, length),
+            Kind::MapValueOrNull { .. } => {
+                return Err(self.reject(RejectionKind::MayBeNull { reg }));
+            }
+            Kind::Unset => return Err(self.reject(RejectionKind::NotInitialised { reg })),
+            Kind::Scalar | Kind::Map(_) | Kind::Func(_) => {
+                return Err(self.reject(RejectionKind::NotMemory { reg, found }));
+            }
+        };
+        let wide = pointer.scalar.wide;
+        let first = i128::from(wide.smin).saturating_add(i128::from(off));
+        let last = i128::from(wide.smax).saturating_add(i128::from(off));
+        let end = last.saturating_add(i128::from(length));
+        if first < 0 || end > i128::from(size) {
+            let kind = RejectionKind::OutOfBounds { reg, found, off, length, size };
+            return Err(self.reject(kind));
+        }
+        Ok(place)
+    }
+
+    fn stack_place(
+        &self,
+        reg: Reg,
+        pointer: &Value,
+        off: i64,
+        length: u64,
+    ) -> Result<Place, Rejection> {
+        let found = *pointer;
+        let size = STACK_BYTES as u32;
+        let Some(base) = pointer.scalar.exact() else {
+            return Err(self.reject(RejectionKind::VariableStack { reg, found }));
+        };
+        let top = STACK_BYTES as i64;
+        let from = base.cast_signed().checked_add(off).and_then(|off| off.checked_add(top));
+        let within = from.and_then(|from| usize::try_from(from).ok()).filter(|&from| {
+            let end = u64::try_from(from).ok().and_then(|from| from.checked_add(length));
+            end.is_some_and(|end| end <= u64::from(size))
+        });
+        match within {
+            Some(from) => Ok(Place::Stack { from }),
+            None => Err(self.reject(RejectionKind::OutOfBounds { reg, found, off, length, size })),
+        }
+    }
+
+    pub(super) fn load(
+        &mut self,
+        reg: Reg,
+        off: i16,
+        size: Size,
+        signed: bool,
+    ) -> Result<Value, Rejection> {
+        let pointer = self.readable(reg)?;
+        let length = size.bytes() as usize;
+        let place = self.place(reg, &pointer, i64::from(off), length as u64)?;
+        if let Place::Stack { from } = place {
+            if size == Size::Dw
+                && from.is_multiple_of(8)
+                && let Some(value) = self.current.spilled(from / 8)
+            {
+                return Ok(*value);
+            }
+            if !self.current.is_readable(from, length) {
+                return Err(self.reject(RejectionKind::StackNotInitialised { off: from_top(from) }));
+            }
+        }
+        Ok(Value::scalar(Scalar::loaded(size, signed)))
+    }
+
+    pub(super) fn store(
+        &mut self,
+        reg: Reg,
+        off: i16,
+        size: Size,
+        value: Value,
+    ) -> Result<(), Rejection> {
+        let pointer = self.readable(reg)?;
+        let length = size.bytes() as usize;
+        let place = self.place(reg, &pointer, i64::from(off), length as u64)?;
+        let is_pointer = value.kind.is_pointer();
+        match place {
+            Place::ReadOnly => Err(self.reject(RejectionKind::ReadOnly { reg, found: pointer })),
+            Place::Writable if is_pointer => {
+                Err(self.reject(RejectionKind::PointerEscapes { found: value }))
+            }
+            Place::Writable => Ok(()),
+            Place::Stack { from } => {
+                if size == Size::Dw && from.is_multiple_of(8) {
+                    if self.current.spill(from / 8, value) {
+                        return Ok(());
+                    }
+                    return Err(self.reject(RejectionKind::TooManySpills));
+                }
+                if is_pointer {
+                    return Err(self.reject(RejectionKind::PartOfPointer { found: value }));
+                }
+                self.current.write_bytes(from, length);
+                Ok(())
+            }
+        }
+    }
+
+    /// Checks that a helper may read `length` bytes at what `reg` holds.
+    pub(super) fn readable_bytes(&self, reg: Reg, length: u64) -> Result<(), Rejection> {
+        let pointer = self.readable(reg)?;
+        let place = self.place(reg, &pointer, 0, length)?;
+        if let Place::Stack { from } = place {
+            let length = usize::try_from(length).unwrap_or(usize::MAX);
+            if !self.current.is_readable(from, length) {
+                let gap = from.saturating_add(self.current.readable_from(from));
+                return Err(self.reject(RejectionKind::StackNotInitialised { off: from_top(gap) }));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A byte of the stack as an offset from r10.
+fn from_top(byte: usize) -> i64 {
+    (byte as i64).saturating_sub(STACK_BYTES as i64)
+}

@@ -1,0 +1,238 @@
+//! Everything known at one place: registers and stack.
+
+use super::STACK_BYTES;
+use super::value::{Kind, Value};
+use crate::isa::Reg;
+
+const SLOTS: usize = STACK_BYTES / 8;
+/// Most stack slots whose value is remembered.
+const SPILLS: usize = 12;
+const REGS: usize = 11;
+
+/// What is known before an insn.
+#[derive(Clone, Debug)]
+pub struct State {
+    regs: [Value; REGS],
+    /// Which bytes of each slot are initialised; none of a slot that holds a pointer.
+    init: [u8; SLOTS],
+    /// One more than the index of the value that a slot holds; 0 for none remembered.
+    spilled: [u8; SLOTS],
+    values: [Value; SPILLS],
+    used: u16,
+    /// Calls that lead here, this function included.
+    pub(super) depth: u32,
+    next_free: u32,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::function(1)
+    }
+}
+
+impl State {
+    /// A function's empty state.
+    pub(super) fn function(depth: u32) -> Self {
+        let mut regs = [Value::UNSET; REGS];
+        if let Some(fp) = regs.last_mut() {
+            *fp = Value::pointer(Kind::Stack);
+        }
+        Self {
+            regs,
+            init: [0; SLOTS],
+            spilled: [0; SLOTS],
+            values: [Value::UNSET; SPILLS],
+            used: 0,
+            depth,
+            next_free: 0,
+        }
+    }
+
+    /// What the program starts with.
+    pub(super) fn entry() -> Self {
+        let mut state = Self::function(1);
+        for (number, kind) in [(1, Kind::Row), (2, Kind::State), (3, Kind::Params)] {
+            if let Some(reg) = state.regs.get_mut(number) {
+                *reg = Value::pointer(kind);
+            }
+        }
+        state
+    }
+
+    /// What a register holds.
+    #[must_use]
+    pub fn reg(&self, reg: Reg) -> &Value {
+        self.regs.get(reg.index()).unwrap_or(&Value::UNSET)
+    }
+
+    pub(super) fn set(&mut self, reg: Reg, value: Value) {
+        if let Some(slot) = self.regs.get_mut(reg.index()) {
+            *slot = value;
+        }
+    }
+
+    /// Adds what another way here knows.
+    pub(super) fn join(&mut self, other: &Self) {
+        for (mine, theirs) in self.regs.iter_mut().zip(&other.regs) {
+            if mine != theirs {
+                *mine = mine.union(theirs);
+            }
+        }
+        self.depth = self.depth.max(other.depth);
+        for slot in 0..SLOTS {
+            self.join_slot(slot, other);
+        }
+    }
+
+    fn join_slot(&mut self, slot: usize, other: &Self) {
+        let (mine, theirs) = (self.value(slot).copied(), other.value(slot));
+        let init = self.init_of(slot) & other.init_of(slot);
+        match (mine, theirs) {
+            (Some(a), Some(b)) => {
+                let both = a.union(b);
+                if both.kind == Kind::Unset {
+                    self.forget(slot);
+                } else if let Some(value) = self.value_mut(slot) {
+                    *value = both;
+                }
+            }
+            (Some(_), None) => self.forget(slot),
+            (None, _) => {}
+        }
+        self.set_init(slot, init);
+    }
+
+    /// Changes the kind of every value of one kind: what a null test proves.
+    pub(super) fn replace_kind(&mut self, from: Kind, to: Value) {
+        let values = self.regs.iter_mut().chain(&mut self.values);
+        for value in values.filter(|value| value.kind == from) {
+            *value = match to.kind {
+                Kind::Scalar => to,
+                kind => Value { kind, scalar: value.scalar },
+            };
+        }
+    }
+
+    fn init_of(&self, slot: usize) -> u8 {
+        self.init.get(slot).copied().unwrap_or(0)
+    }
+
+    fn set_init(&mut self, slot: usize, mask: u8) {
+        if let Some(init) = self.init.get_mut(slot) {
+            *init = mask;
+        }
+    }
+
+    fn value(&self, slot: usize) -> Option<&Value> {
+        let index = usize::from(self.spilled.get(slot)?.checked_sub(1)?);
+        self.values.get(index)
+    }
+
+    fn value_mut(&mut self, slot: usize) -> Option<&mut Value> {
+        let index = usize::from(self.spilled.get(slot)?.checked_sub(1)?);
+        self.values.get_mut(index)
+    }
+
+    fn forget(&mut self, slot: usize) {
+        let Some(spilled) = self.spilled.get_mut(slot) else { return };
+        if let Some(index) = core::mem::take(spilled).checked_sub(1) {
+            self.used &= !1u16.wrapping_shl(u32::from(index));
+            if let Some(value) = self.values.get_mut(usize::from(index)) {
+                *value = Value::UNSET;
+            }
+        }
+    }
+
+    /// Keeps a whole value in a slot; `false` when it is a pointer and there is no room.
+    pub(super) fn spill(&mut self, slot: usize, value: Value) -> bool {
+        self.forget(slot);
+        let free = self.used.trailing_ones();
+        let index = usize::try_from(free).unwrap_or(SPILLS);
+        let (Some(kept), Some(spilled)) = (self.values.get_mut(index), self.spilled.get_mut(slot))
+        else {
+            self.set_init(slot, 0xff);
+            return !value.kind.is_pointer();
+        };
+        *kept = value;
+        *spilled = (free as u8).wrapping_add(1);
+        self.used |= 1u16.wrapping_shl(free);
+        self.set_init(slot, if value.kind.is_pointer() { 0 } else { 0xff });
+        true
+    }
+
+    /// Marks bytes as holding some numbers.
+    pub(super) fn write_bytes(&mut self, from: usize, length: usize) {
+        for byte in from..from.saturating_add(length) {
+            let (slot, bit) = (byte / 8, 1u8.wrapping_shl((byte % 8) as u32));
+            // The rest of a pointer is nothing that may be read: its mask was empty.
+            self.forget(slot);
+            let mask = self.init_of(slot) | bit;
+            self.set_init(slot, mask);
+        }
+    }
+
+    /// Whether bytes are all initialised and no part of a pointer.
+    #[must_use]
+    pub(super) fn is_readable(&self, from: usize, length: usize) -> bool {
+        (from..from.saturating_add(length))
+            .all(|byte| self.init_of(byte / 8) & 1u8.wrapping_shl((byte % 8) as u32) != 0)
+    }
+
+    /// How many bytes from `from` on are readable without a gap.
+    pub(super) fn readable_from(&self, from: usize) -> usize {
+        (from..STACK_BYTES).take_while(|&byte| self.is_readable(byte, 1)).count()
+    }
+
+    /// The whole value of a slot, when it is remembered.
+    pub(super) fn spilled(&self, slot: usize) -> Option<&Value> {
+        self.value(slot)
+    }
+}
+
+/// States of jump targets, in the caller's memory.
+#[derive(Debug)]
+pub(super) struct Pool<'s> {
+    states: &'s mut [State],
+    /// How many have ever been used.
+    touched: usize,
+    /// One more than the first of the freed ones.
+    free: u32,
+}
+
+impl<'s> Pool<'s> {
+    pub(super) fn new(states: &'s mut [State]) -> Self {
+        Self { states, touched: 0, free: 0 }
+    }
+
+    pub(super) fn get(&self, index: u32) -> Option<&State> {
+        self.states.get(usize::try_from(index).ok()?)
+    }
+
+    pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut State> {
+        self.states.get_mut(usize::try_from(index).ok()?)
+    }
+
+    pub(super) fn take(&mut self, content: &State) -> Option<u32> {
+        let index = match self.free.checked_sub(1) {
+            Some(index) => {
+                self.free = self.get(index)?.next_free;
+                index
+            }
+            None => {
+                let index = u32::try_from(self.touched).ok()?;
+                self.touched = self.touched.saturating_add(1);
+                index
+            }
+        };
+        self.get_mut(index)?.clone_from(content);
+        Some(index)
+    }
+
+    pub(super) fn free(&mut self, index: u32) {
+        let next = self.free;
+        if let Some(state) = self.get_mut(index) {
+            state.next_free = next;
+            self.free = index.saturating_add(1);
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! One insn: what it does to the state, and whether it is allowed.
+
+use super::scan::target;
+use super::{Kind, Rejection, RejectionKind, State, Value, Verifier};
+use crate::domain::Scalar;
+use crate::isa::{AluOp, AtomicOp, Callee, Cond, Insn, Operand, Reg, Size, Wide, Width};
+
+impl Verifier<'_, '_> {
+    /// Runs `insn` on the current state; whether the next insn is reached.
+    pub(super) fn step(&mut self, insn: &Insn) -> Result<bool, Rejection> {
+        if written(insn) == Some(Reg::R10) {
+            return Err(self.reject(RejectionKind::WritesFramePointer));
+        }
+        match *insn {
+            Insn::Alu { width, op, dst, src } => self.alu(width, op, dst, src)?,
+            Insn::Neg { width, dst } => {
+                let value = self.number(dst)?.neg(width);
+                self.current.set(dst, Value::scalar(value));
+            }
+            Insn::Mov { width, dst, src } => self.mov(width, dst, src)?,
+            Insn::MovSx { width, from, dst, src } => {
+                let bits = from.bytes().wrapping_mul(8);
+                let value = self.number(src)?.sign_extended(bits, width);
+                self.current.set(dst, Value::scalar(value));
+            }
+            Insn::End { order, size, dst } => {
+                let value = self.number(dst)?.swapped(order, size);
+                self.current.set(dst, Value::scalar(value));
+            }
+            Insn::LoadWide { dst, value } => {
+                let value = self.constant(value)?;
+                self.current.set(dst, value);
+            }
+            Insn::Load { size, signed, dst, src, off } => {
+                let value = self.load(src, off, size, signed)?;
+                self.current.set(dst, value);
+            }
+            Insn::Store { size, dst, off, src } => {
+                let value = match src {
+                    Operand::Reg(reg) => self.readable(reg)?,
+                    Operand::Imm(imm) => Value::scalar(immediate(imm)),
+                };
+                self.store(dst, off, size, value)?;
+            }
+            Insn::Atomic { width, op, dst, off, src } => {
+                let size = match width {
+                    Width::W32 => Size::W,
+                    Width::W64 => Size::Dw,
+                };
+                self.number(src)?;
+                let compares = op == AtomicOp::Cmpxchg;
+                if compares {
+                    self.number(Reg::R0)?;
+                }
+                let old = self.load(dst, off, size, false)?;
+                if old.kind != Kind::Scalar {
+                    return Err(self.reject(RejectionKind::AtomicOnPointer));
+                }
+                self.store(dst, off, size, Value::scalar(Scalar::any()))?;
+                if op.fetches() {
+                    let old = Value::scalar(Scalar::loaded(size, false));
+                    self.current.set(if compares { Reg::R0 } else { src }, old);
+                }
+            }
+            Insn::Jump { .. } => {
+                let state = self.current.clone();
+                self.jump(insn, &state)?;
+                return Ok(false);
+            }
+            Insn::JumpIf { width, cond, dst, src, .. } => {
+                return self.branch(insn, width, cond, dst, src);
+            }
+            Insn::Call(Callee::Helper(id)) => self.call_helper(id)?,
+            Insn::Call(Callee::Local(_)) => self.call_local(insn)?,
+            Insn::Call(Callee::Kfunc { .. }) => {
+                return Err(self.reject(RejectionKind::KernelFunction));
+            }
+            Insn::Exit => {
+                self.number(Reg::R0)?;
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What `reg` holds, which must be set.
+    pub(super) fn readable(&self, reg: Reg) -> Result<Value, Rejection> {
+        let value = *self.current.reg(reg);
+        if value.kind == Kind::Unset {
+            return Err(self.reject(RejectionKind::NotInitialised { reg }));
+        }
+        Ok(value)
+    }
+
+    /// The number in `reg`, which must be one.
+    pub(super) fn number(&self, reg: Reg) -> Result<Scalar, Rejection> {
+        let value = self.readable(reg)?;
+        match value.kind {
+            Kind::Scalar => Ok(value.scalar),
+            _ => Err(self.reject(RejectionKind::NeedsNumber { reg, found: value })),
+        }
+    }
+
+    fn operand(&self, src: Operand) -> Result<Value, Rejection> {
+        match src {
+            Operand::Reg(reg) => self.readable(reg),
+            Operand::Imm(imm) => Ok(Value::scalar(immediate(imm))),
+        }
+    }
+
+    fn alu(&mut self, width: Width, op: AluOp, dst: Reg, src: Operand) -> Result<(), Rejection> {
+        let (a, b) = (self.readable(dst)?, self.operand(src)?);
+        if let Operand::Imm(imm) = src {
+            self.check_constant(width, op, imm)?;
+        }
+        let value = match (a.kind, b.kind) {
+            (Kind::Scalar, Kind::Scalar) => Value::scalar(a.scalar.alu(op, width, &b.scalar)),
+            (_, Kind::Scalar) if can_move(a.kind, op, width) => {
+                Value { kind: a.kind, scalar: a.scalar.alu(op, Width::W64, &b.scalar) }
+            }
+            (Kind::Scalar, _) if op == AluOp::Add && can_move(b.kind, op, width) => {
+                Value { kind: b.kind, scalar: b.scalar.alu(op, Width::W64, &a.scalar) }
+            }
+            _ => {
+                let found = if a.kind == Kind::Scalar { b } else { a };
+                return Err(self.reject(RejectionKind::PointerArithmetic { op, found }));
+            }
+        };
+        self.current.set(dst, value);
+        Ok(())
+    }
+
+    /// Constants that can only be slips.
+    fn check_constant(&self, width: Width, op: AluOp, imm: i32) -> Result<(), Rejection> {
+        let is_shift = matches!(op, AluOp::Lsh | AluOp::Rsh | AluOp::Arsh);
+        if is_shift && !u32::try_from(imm).is_ok_and(|amount| amount < width.bits()) {
+            return Err(self.reject(RejectionKind::ShiftTooFar { bits: width.bits() }));
+        }
+        let is_division = matches!(op, AluOp::Div | AluOp::Mod | AluOp::Sdiv | AluOp::Smod);
+        if is_division && imm == 0 {
+            return Err(self.reject(RejectionKind::DivisionByZero));
+        }
+        Ok(())
+    }
+
+    fn mov(&mut self, width: Width, dst: Reg, src: Operand) -> Result<(), Rejection> {
+        let value = self.operand(src)?;
+        let value = match (width, value.kind, src) {
+            (Width::W64, _, _) => value,
+            (Width::W32, Kind::Scalar, Operand::Imm(imm)) => {
+                Value::scalar(Scalar::exactly(u64::from(imm.cast_unsigned())))
+            }
+            (Width::W32, Kind::Scalar, Operand::Reg(_)) => Value::scalar(value.scalar.low_half()),
+            (Width::W32, _, _) => {
+                let reg = match src {
+                    Operand::Reg(reg) => reg,
+                    Operand::Imm(_) => dst,
+                };
+                return Err(self.reject(RejectionKind::NeedsNumber { reg, found: value }));
+            }
+        };
+        self.current.set(dst, value);
+        Ok(())
+    }
+
+    fn constant(&self, wide: Wide) -> Result<Value, Rejection> {
+        let unknown = || self.reject(RejectionKind::UnknownMap);
+        Ok(match wide {
+            Wide::Value(value) => Value::scalar(Scalar::exactly(value)),
+            // A map has no descriptor here: both forms give its index.
+            Wide::MapFd(index) | Wide::MapIndex(index) => {
+                Value::pointer(Kind::Map(self.map(index).ok_or_else(unknown)?))
+            }
+            Wide::MapFdValue { fd: index, offset } | Wide::MapIndexValue { index, offset } => {
+                let map = self.map(index).ok_or_else(unknown)?;
+                if !self.spec.maps.get(usize::from(map)).is_some_and(|map| map.direct) {
+                    return Err(unknown());
+                }
+                let scalar = Scalar::exactly(u64::from(offset));
+                Value { kind: Kind::MapValue(map), scalar }
+            }
+            Wide::Function(_) => {
+                let insn = Insn::LoadWide { dst: Reg::R0, value: wide };
+                let target = target(self.pc, &insn).and_then(|(pc, _)| u32::try_from(pc).ok());
+                let target = target.ok_or_else(|| self.reject(RejectionKind::JumpOutside))?;
+                Value::pointer(Kind::Func(target))
+            }
+            Wide::Variable(_) => return Err(self.reject(RejectionKind::KernelFunction)),
+        })
+    }
+
+    fn map(&self, index: i32) -> Option<u16> {
+        let index = u16::try_from(index).ok()?;
+        self.spec.maps.get(usize::from(index)).map(|_| index)
+    }
+
+    fn jump(&mut self, insn: &Insn, state: &State) -> Result<(), Rejection> {
+        match target(self.pc, insn) {
+            Some((target, _)) => self.send(target, state),
+            None => Err(self.reject(RejectionKind::JumpOutside)),
+        }
+    }
+
+    /// Both ways of a branch; whether the insn after it is reached.
+    fn branch(
+        &mut self,
+        insn: &Insn,
+        width: Width,
+        cond: Cond,
+        dst: Reg,
+        src: Operand,
+    ) -> Result<bool, Rejection> {
+        let (a, b) = (self.readable(dst)?, self.operand(src)?);
+        if a.kind == Kind::Scalar && b.kind == Kind::Scalar {
+            let (ta, tb) = Scalar::refine(cond, width, true, &a.scalar, &b.scalar);
+            let (fa, fb) = Scalar::refine(cond, width, false, &a.scalar, &b.scalar);
+            if !(ta.is_empty() || tb.is_empty()) {
+                let mut taken = self.current.clone();
+                assign(&mut taken, dst, src, ta, tb);
+                self.jump(insn, &taken)?;
+            }
+            assign(&mut self.current, dst, src, fa, fb);
+            return Ok(!(fa.is_empty() || fb.is_empty()));
+        }
+        let against_null = b.kind == Kind::Scalar && b.scalar.exact() == Some(0);
+        let test = matches!(cond, Cond::Eq | Cond::Ne) && width == Width::W64 && against_null;
+        let Kind::MapValueOrNull { map, .. } = a.kind else {
+            let found = if a.kind == Kind::Scalar { b } else { a };
+            return Err(self.reject(RejectionKind::ComparesPointer { found }));
+        };
+        if !test {
+            return Err(self.reject(RejectionKind::ComparesPointer { found: a }));
+        }
+        let null = Value::scalar(Scalar::exactly(0));
+        let value = Value::pointer(Kind::MapValue(map));
+        let mut taken = self.current.clone();
+        let (here, there) = if cond == Cond::Eq { (value, null) } else { (null, value) };
+        // Merged ids may be of different lookups: only this register is proven then.
+        if a.kind == (Kind::MapValueOrNull { map, id: u32::MAX }) {
+            taken.set(dst, there);
+            self.current.set(dst, here);
+        } else {
+            taken.replace_kind(a.kind, there);
+            self.current.replace_kind(a.kind, here);
+        }
+        self.jump(insn, &taken)?;
+        Ok(true)
+    }
+}
+
+fn assign(state: &mut State, dst: Reg, src: Operand, a: Scalar, b: Scalar) {
+    state.set(dst, Value::scalar(a));
+    if let Operand::Reg(src) = src {
+        state.set(src, Value::scalar(b));
+    }
+}
+
+/// The register that an insn writes, besides what calls do.
+fn written(insn: &Insn) -> Option<Reg> {
+    match *insn {
+        Insn::Alu { dst, .. }
+        | Insn::Mov { dst, .. }
+        | Insn::MovSx { dst, .. }
+        | Insn::Neg { dst, .. }
+        | Insn::End { dst, .. }
+        | Insn::Load { dst, .. }
+        | Insn::LoadWide { dst, .. } => Some(dst),
+        Insn::Atomic { op, src, .. } => op.fetches().then_some(src),
+        Insn::Store { .. }
+        | Insn::Jump { .. }
+        | Insn::JumpIf { .. }
+        | Insn::Call(_)
+        | Insn::Exit => None,
+    }
+}
+
+fn immediate(imm: i32) -> Scalar {
+    Scalar::exactly(i64::from(imm).cast_unsigned())
+}
+
+/// Pointers that may be moved within their region; where to is checked at the access.
+fn can_move(kind: Kind, op: AluOp, width: Width) -> bool {
+    let has_inside = match kind {
+        Kind::Row
+        | Kind::State
+        | Kind::Params
+        | Kind::Stack
+        | Kind::Window { .. }
+        | Kind::MapValue(_) => true,
+        Kind::Unset | Kind::Scalar | Kind::Map(_) | Kind::MapValueOrNull { .. } | Kind::Func(_) => {
+            false
+        }
+    };
+    has_inside && width == Width::W64 && matches!(op, AluOp::Add | AluOp::Sub)
+}
