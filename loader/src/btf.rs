@@ -8,9 +8,13 @@
 //! members. Ids and string offsets *in* a type are still allegations: they are checked
 //! when they are followed.
 
+#[cfg(test)]
+pub(crate) mod builder;
 pub mod ext;
 pub mod kernel;
 mod sanitise;
+#[cfg(test)]
+mod tests;
 mod types;
 
 pub use sanitise::{DataLayout, for_kernel};

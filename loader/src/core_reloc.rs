@@ -9,6 +9,8 @@
 mod matching;
 mod patch;
 mod spec;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use patch::POISON;
 pub use patch::patch;
