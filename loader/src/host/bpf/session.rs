@@ -11,7 +11,7 @@ use crate::sys::ring::{Ring, page_bytes};
 use crate::sys::{Call, Errno, SharedMemory, Sys, SyscallError};
 use kernel_vm::abi::SweepStats;
 use kernel_vm::object::FilterMeta;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -75,6 +75,12 @@ impl BpfSession {
             stats,
             loaded,
         })
+    }
+
+    /// The program that makes a sweep.
+    #[must_use]
+    pub fn program(&self) -> BorrowedFd<'_> {
+        self.program.as_fd()
     }
 
     /// The maps of the filter.
