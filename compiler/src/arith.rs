@@ -205,7 +205,7 @@ pub(crate) fn emit_mul(f: &mut Function, a: Val, b: Val) -> Val {
     }
     match b.as_const() {
         Some(factor) if factor > 0 => Val::reg(mul_by_constant(f, a, lhs, factor), range),
-        _ => emit_mul_div(f, a, b, Val::constant(1)),
+        Some(_) | None => general_mul_div(f, a, b, Val::constant(1)),
     }
 }
 
@@ -309,7 +309,7 @@ pub(crate) fn emit_mul_div(f: &mut Function, a: Val, b: Val, c: Val) -> Val {
         }
         _ => (b, c),
     };
-    if c.as_const() == Some(1) && (b.as_const().is_some() || a.range.product_fits(b.range)) {
+    if c.as_const() == Some(1) {
         return emit_mul(f, a, b);
     }
     if a.range.product_fits(b.range) {
@@ -322,7 +322,8 @@ pub(crate) fn emit_mul_div(f: &mut Function, a: Val, b: Val, c: Val) -> Val {
 /// The product in 64 bits when a quick look says that it fits, else the routine.
 fn general_mul_div(f: &mut Function, a: Val, b: Val, c: Val) -> Val {
     let range = a.range.mul_div(b.range, c.range);
-    let (x, y) = (a.in_reg(f), b.in_reg(f));
+    // All three before the paths part, as both need them.
+    let (x, y, divisor) = (a.in_reg(f), b.in_reg(f), c.in_reg(f));
     let (slow, done) = (f.place(), f.place());
     let result = f.reg();
     match b.as_const() {
@@ -337,7 +338,6 @@ fn general_mul_div(f: &mut Function, a: Val, b: Val, c: Val) -> Val {
             f.branch(Cond::Ne, high, 0, slow);
         }
     }
-    let divisor = c.in_reg(f);
     if c.range.lo < 0 {
         f.branch(Cond::Slt, divisor, 0, slow);
     }

@@ -71,6 +71,15 @@ pub fn compile(file_name: &str, source: &str) -> Result<Compiled, Vec<Diagnostic
     Ok(Compiled { object, meta, diagnostics, bounds: build.bounds, module })
 }
 
+/// The bytes of the `vm` program of a simplified filter.
+///
+/// # Errors
+/// When a jump does not fit.
+#[cfg(test)]
+pub(crate) fn vm_code(filter: &Filter, plan: &Plan) -> Result<Vec<u8>, crate::asm::JumpTooFar> {
+    vm_section::link(&vm::compile(filter, plan)?)
+}
+
 struct Build {
     module: Module,
     routines: Vec<Routine>,

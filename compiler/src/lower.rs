@@ -5,13 +5,16 @@
 //! condition on columns that never change is tested even before them.
 //!
 //! **Invariant**: an unknown operand makes a comparison false in either polarity, so that
-//! the order of evaluation never changes which rows match.
+//! the order in which the parts of `where` are tested never changes which rows match.
 
 mod avail;
 mod cond;
 mod cost;
 mod history;
 mod record;
+#[cfg(test)]
+#[expect(clippy::wildcard_enum_match_arm, reason = "a test singles out what it is about")]
+mod tests;
 mod text;
 mod value;
 
@@ -66,6 +69,9 @@ struct Lower<'a> {
     /// Texts on the frame, by column number.
     buffers: HashMap<u16, i32>,
     past: Past,
+    /// Whether the parts of a condition may be tested in another order than written: only
+    /// where an unknown part and a false one come to the same.
+    reorders: bool,
     params: Option<VReg>,
     record: i32,
     frame: i32,
@@ -84,6 +90,7 @@ pub fn lower(filter: &Filter, plan: &Plan, host: Host, reserved: i32) -> Body {
         costs: cost::costs(filter),
         buffers: HashMap::new(),
         past: Past::default(),
+        reorders: true,
         params: None,
         record,
         frame: record,
@@ -101,18 +108,15 @@ impl Lower<'_> {
         let conjuncts = self.conjuncts();
         let (fixed, mut rest): (Vec<_>, Vec<_>) =
             conjuncts.into_iter().partition(|&(id, _)| self.plan.state_size > 0 && self.fixed(id));
+        let doubtful = self.f.place();
+        let stopped = Unknown { unreadable: doubtful, warming: doubtful };
         for (id, positive) in fixed {
             let next = self.f.place();
-            self.cond(id, positive, next, pass, unknown);
+            self.cond(id, positive, next, pass, stopped);
             self.bind(next);
         }
         if self.plan.state_size > 0 {
-            let state = state.unwrap_or_else(|| {
-                let dst = self.f.reg();
-                self.avail.note(unreadable);
-                self.f.push(Op::State { dst, unavailable: unreadable });
-                dst
-            });
+            let state = state.unwrap_or_else(|| self.state(unreadable));
             self.past.state = Some(state);
             self.advance();
         }
@@ -128,8 +132,16 @@ impl Lower<'_> {
             }
         }
         self.bind(matched);
+        self.reorders = false;
         self.emit();
         self.f.push(Op::Exit(Verdict::Match));
+        // Of a row whose fixed columns cannot be read, `for` must not go on counting.
+        self.bind(doubtful);
+        if let Some(held) = self.plan.held {
+            let state = state.unwrap_or_else(|| self.state(unreadable));
+            self.f.store(Base::Reg(state), held as i32, 0);
+        }
+        self.jump(unreadable);
         for (place, verdict) in
             [(pass, Verdict::Pass), (unreadable, Verdict::Unreadable), (warming, Verdict::Warming)]
         {
@@ -148,6 +160,14 @@ impl Lower<'_> {
                 Some(state)
             }
         }
+    }
+
+    /// The address of the row's state; goes to `unavailable` if there is no room for it.
+    fn state(&mut self, unavailable: Place) -> VReg {
+        let dst = self.f.reg();
+        self.avail.note(unavailable);
+        self.f.push(Op::State { dst, unavailable });
+        dst
     }
 
     /// The condition as a list of which all must hold, each with its polarity.

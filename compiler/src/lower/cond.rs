@@ -130,7 +130,9 @@ impl Lower<'_> {
                 let and = matches!(self.filter.expr(id).kind, ExprKind::And(..)) == positive;
                 let mut parts = Vec::new();
                 self.collect(id, positive, and, &mut parts);
-                parts.sort_by_key(|&(id, _)| self.costs[id.0 as usize]);
+                if self.reorders {
+                    parts.sort_by_key(|&(id, _)| self.costs[id.0 as usize]);
+                }
                 if and {
                     self.all(&parts, yes, no, unknown);
                 } else {
@@ -139,7 +141,7 @@ impl Lower<'_> {
             }
             ExprKind::If(c, a, b) if !self.is_known(id) => {
                 let (first, second) = (self.f.place(), self.f.place());
-                self.cond(c, true, first, second, unknown);
+                self.as_written(|lower| lower.cond(c, true, first, second, unknown));
                 self.bind(first);
                 self.cond(a, positive, yes, no, unknown);
                 self.bind(second);
@@ -215,6 +217,14 @@ impl Lower<'_> {
             self.branch(Cond::Eq, seen, SEEN_WARMING as i32, unknown.warming);
         }
         self.jump(no);
+    }
+
+    /// Writes code in which conditions keep the order of the source.
+    pub(super) fn as_written<T>(&mut self, write: impl FnOnce(&mut Self) -> T) -> T {
+        let reorders = core::mem::replace(&mut self.reorders, false);
+        let result = write(self);
+        self.reorders = reorders;
+        result
     }
 
     fn compare(

@@ -53,7 +53,7 @@ impl Lower<'_> {
         if let Some(val) = self.avail.get(Key::Expr(id)) {
             return val;
         }
-        let val = self.compute(id, unknown);
+        let val = self.as_written(|lower| lower.compute(id, unknown));
         if val.as_const().is_none() {
             self.avail.set(Key::Expr(id), val);
         }
