@@ -12,11 +12,14 @@
 //! **Invariant**: only `decode`, `encode` and the engines' dispatch see opcode bytes, and
 //! `encode(decode(x)) == x` for every `x` that decodes: no reserved field is ignored.
 
+pub(crate) mod code;
 mod decode;
 mod encode;
 pub mod eval;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+#[cfg(test)]
+pub(crate) use tests::scatter;
 mod text;
 mod types;
 
@@ -341,6 +344,7 @@ macro_rules! define_families {
     };
 }
 families!(define_families);
+pub(crate) use families;
 
 /// Operation bits of the insns that are no family.
 pub mod op {

@@ -1,0 +1,200 @@
+//! Calls: frames, the loop helper, and the helpers that reach the host.
+
+use super::raw;
+use super::{Env, FRAMES, Host, RunError, Stack};
+use crate::helper::Helper;
+use crate::isa::eval;
+use crate::isa::Width;
+use crate::verify::{STACK_BYTES, Spec};
+
+/// Registers of the machine, padded so that a four-bit number is always one of them.
+pub(super) type Regs = [u64; 16];
+
+/// What a function's exit goes back to.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame {
+    /// The insn after the call.
+    back: usize,
+    /// The caller's r6 to r9.
+    saved: [u64; 4],
+    /// Rounds that a loop has still to go, this one included; 0 for a plain call.
+    rounds: u64,
+    /// Rounds that a loop has done.
+    done: u64,
+    /// The first insn of a loop's body.
+    body: usize,
+    /// What a loop's body gets in r2.
+    context: u64,
+}
+
+impl Frame {
+    pub(super) const EMPTY: Self =
+        Self { back: 0, saved: [0; 4], rounds: 0, done: 0, body: 0, context: 0 };
+}
+
+/// Results of helpers that failed, as Linux numbers them.
+const ENOENT: i64 = -2;
+const E2BIG: i64 = -7;
+const ENOSPC: i64 = -28;
+
+/// The frames of one run.
+pub(super) struct Calls<'s> {
+    frames: &'s mut [Frame; FRAMES],
+    depth: usize,
+    /// Address just above the running function's stack.
+    top: u64,
+}
+
+impl<'s> Calls<'s> {
+    pub(super) fn new(stack: &'s mut Stack) -> Self {
+        let bottom = raw::address_of_mut(&mut stack.bytes);
+        let top = bottom.wrapping_add(STACK_BYTES as u64);
+        Self { frames: &mut stack.frames, depth: 0, top }
+    }
+
+    pub(super) const fn top(&self) -> u64 {
+        self.top
+    }
+
+    fn push(&mut self, regs: &mut Regs, mut frame: Frame) -> Result<(), RunError> {
+        let [_, _, _, _, _, _, r6, r7, r8, r9, fp, ..] = regs;
+        frame.saved = [*r6, *r7, *r8, *r9];
+        *self.frames.get_mut(self.depth).ok_or(RunError::Corrupt)? = frame;
+        self.depth = self.depth.wrapping_add(1);
+        self.top = self.top.wrapping_add(STACK_BYTES as u64);
+        *fp = self.top;
+        Ok(())
+    }
+
+    /// Enters a function and says where it starts.
+    pub(super) fn enter(
+        &mut self,
+        regs: &mut Regs,
+        fuel: &mut u64,
+        back: usize,
+        function: usize,
+    ) -> Result<usize, RunError> {
+        *fuel = fuel.checked_sub(1).ok_or(RunError::OutOfFuel)?;
+        self.push(regs, Frame { back, ..Frame::EMPTY })?;
+        Ok(function)
+    }
+
+    /// Leaves a function: the insn to go on with, or `None` at the end of the program.
+    #[inline(always)]
+    pub(super) fn leave(
+        &mut self,
+        regs: &mut Regs,
+        fuel: &mut u64,
+    ) -> Result<Option<usize>, RunError> {
+        let Some(depth) = self.depth.checked_sub(1) else { return Ok(None) };
+        let frame = self.frames.get_mut(depth).ok_or(RunError::Corrupt)?;
+        let [r0, r1, r2, _, _, _, r6, r7, r8, r9, fp, ..] = regs;
+        if let Some(rounds) = frame.rounds.checked_sub(1) {
+            frame.done = frame.done.wrapping_add(1);
+            if *r0 == 0 && rounds != 0 {
+                *fuel = fuel.checked_sub(1).ok_or(RunError::OutOfFuel)?;
+                frame.rounds = rounds;
+                (*r1, *r2) = (frame.done, frame.context);
+                return Ok(Some(frame.body));
+            }
+            *r0 = frame.done;
+        }
+        [*r6, *r7, *r8, *r9] = frame.saved;
+        self.depth = depth;
+        self.top = self.top.wrapping_sub(STACK_BYTES as u64);
+        *fp = self.top;
+        Ok(Some(frame.back))
+    }
+
+    /// Calls a helper: the insn to go on with.
+    #[inline(never)]
+    pub(super) fn helper<H: Host>(
+        &mut self,
+        id: i32,
+        next: usize,
+        regs: &mut Regs,
+        spec: &Spec<'_>,
+        env: &mut Env<'_, '_, H>,
+    ) -> Result<usize, RunError> {
+        let helper = u32::try_from(id).ok().and_then(Helper::from_id).ok_or(RunError::Corrupt)?;
+        let [r0, r1, r2, r3, ..] = *regs;
+        let result = match helper {
+            Helper::Loop => {
+                let (rounds, body, context) = (r1, r2, r3);
+                if rounds != 0 {
+                    env.fuel = env.fuel.checked_sub(1).ok_or(RunError::OutOfFuel)?;
+                    let body = usize::try_from(body).map_err(|_| RunError::Corrupt)?;
+                    let frame = Frame { back: next, rounds, body, context, ..Frame::EMPTY };
+                    self.push(regs, frame)?;
+                    let [_, index, argument, ..] = regs;
+                    (*index, *argument) = (0, context);
+                    return Ok(body);
+                }
+                0
+            }
+            Helper::Emit => {
+                let length = usize::try_from(spec.record_size).map_err(|_| RunError::Corrupt)?;
+                record(env, r1, length)
+            }
+            Helper::BootTime => env.host.boot_ns(),
+            Helper::WaitsFor => env.host.waits_for(r1),
+            Helper::MapLookup | Helper::MapUpdate | Helper::MapDelete => {
+                map_helper(helper, [r1, r2, r3], env)?
+            }
+        };
+        let _ = r0;
+        if let Some(r0) = regs.first_mut() {
+            *r0 = result;
+        }
+        Ok(next)
+    }
+}
+
+/// A result of a helper in a register.
+const fn code(number: i64) -> u64 {
+    eval::mov(Width::W64, number.cast_unsigned())
+}
+
+#[allow(unsafe_code, reason = "reads the record that the verifier proved")]
+fn record<H: Host>(env: &mut Env<'_, '_, H>, address: u64, length: usize) -> u64 {
+    // SAFETY: the verifier proved that the record's bytes are in a region and initialised;
+    // the host cannot reach the program's memory while it reads them.
+    let record = unsafe { raw::bytes(address, length) };
+    if env.host.emit(record) { 0 } else { code(ENOSPC) }
+}
+
+#[allow(unsafe_code, reason = "reads keys and values that the verifier proved")]
+fn map_helper<H: Host>(
+    helper: Helper,
+    [map, key, value]: [u64; 3],
+    env: &mut Env<'_, '_, H>,
+) -> Result<u64, RunError> {
+    let index = usize::try_from(map).map_err(|_| RunError::Corrupt)?;
+    let map = env.maps.get_mut(index).ok_or(RunError::Corrupt)?;
+    let values = raw::address_of_values(map.values());
+    // SAFETY: the verifier proved that the key is readable. It may lie in a map's values or
+    // in the stack, but never in the marks and keys that the map changes.
+    let key = unsafe { raw::bytes(key, map.key_size()) };
+    let address = |map: &crate::map::Map<'_>, place| {
+        values.wrapping_add(map.value_offset(place) as u64)
+    };
+    Ok(match helper {
+        Helper::MapLookup => map.find(key).map_or(0, |place| address(map, place)),
+        Helper::MapUpdate => match map.insert(key) {
+            Some(place) => {
+                // SAFETY: the verifier proved that the value's bytes are readable, and the
+                // place is one of the map's.
+                unsafe { raw::copy(value, address(map, place), map.value_size()) };
+                0
+            }
+            None => code(E2BIG),
+        },
+        _ => {
+            if map.remove(key) {
+                0
+            } else {
+                code(ENOENT)
+            }
+        }
+    })
+}
