@@ -17,16 +17,20 @@
     )
 )]
 
-#[cfg(any(feature = "object", test))]
+#[cfg(any(feature = "object", feature = "text", test))]
 extern crate std;
 
 pub mod abi;
+#[cfg(feature = "text")]
+pub mod asm;
 pub mod domain;
 pub mod helper;
 pub mod isa;
 #[cfg(feature = "object")]
 pub mod literal;
+pub mod map;
 #[cfg(feature = "object")]
 pub mod object;
+pub mod run;
 pub mod schema;
 pub mod verify;

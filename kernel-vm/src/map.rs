@@ -11,8 +11,7 @@ use core::ptr::NonNull;
 
 use crate::verify::MapSpec;
 
-/// Marks of a place.
-const FREE: u8 = 0;
+/// Marks of a place; any other is a free one's.
 const TAKEN: u8 = 1;
 /// It was taken: a search goes on behind it.
 const REMOVED: u8 = 2;
@@ -53,11 +52,7 @@ impl<'m> Map<'m> {
     ///
     /// # Errors
     /// When `memory` is not [`Map::bytes_needed`] long, or a direct map's capacity not 1.
-    pub fn new(
-        spec: MapSpec,
-        capacity: usize,
-        memory: &'m mut [u8],
-    ) -> Result<Self, MapError> {
+    pub fn new(spec: MapSpec, capacity: usize, memory: &'m mut [u8]) -> Result<Self, MapError> {
         if Self::bytes_needed(&spec, capacity) != Some(memory.len()) {
             return Err(MapError::BadLength);
         }

@@ -18,6 +18,8 @@
 )]
 
 mod bound;
+#[cfg(feature = "text")]
+mod buffer;
 mod call;
 mod memory;
 mod reject;
@@ -28,6 +30,8 @@ mod step;
 mod tests;
 mod value;
 
+#[cfg(feature = "text")]
+pub use buffer::ScratchBuffer;
 pub use reject::{Rejection, RejectionKind};
 pub use state::State;
 pub use value::{Kind, Value};

@@ -3,8 +3,7 @@
 use super::raw;
 use super::{Env, FRAMES, Host, RunError, Stack};
 use crate::helper::Helper;
-use crate::isa::eval;
-use crate::isa::Width;
+use crate::map::Map;
 use crate::verify::{STACK_BYTES, Spec};
 
 /// Registers of the machine, padded so that a four-bit number is always one of them.
@@ -116,8 +115,8 @@ impl<'s> Calls<'s> {
         spec: &Spec<'_>,
         env: &mut Env<'_, '_, H>,
     ) -> Result<usize, RunError> {
-        let helper = u32::try_from(id).ok().and_then(Helper::from_id).ok_or(RunError::Corrupt)?;
-        let [r0, r1, r2, r3, ..] = *regs;
+        let helper = Helper::from_id(id).ok_or(RunError::Corrupt)?;
+        let [_, r1, r2, r3, ..] = *regs;
         let result = match helper {
             Helper::Loop => {
                 let (rounds, body, context) = (r1, r2, r3);
@@ -138,11 +137,26 @@ impl<'s> Calls<'s> {
             }
             Helper::BootTime => env.host.boot_ns(),
             Helper::WaitsFor => env.host.waits_for(r1),
-            Helper::MapLookup | Helper::MapUpdate | Helper::MapDelete => {
-                map_helper(helper, [r1, r2, r3], env)?
+            Helper::MapLookup => {
+                let (map, key, values) = map_and_key(env, r1, r2)?;
+                map.find(key).map_or(0, |place| values.wrapping_add(offset(map, place)))
+            }
+            Helper::MapUpdate => {
+                let (map, key, values) = map_and_key(env, r1, r2)?;
+                match map.insert(key) {
+                    Some(place) => {
+                        let to = values.wrapping_add(offset(map, place));
+                        set_value(r3, to, map.value_size());
+                        0
+                    }
+                    None => code(E2BIG),
+                }
+            }
+            Helper::MapDelete => {
+                let (map, key, _) = map_and_key(env, r1, r2)?;
+                if map.remove(key) { 0 } else { code(ENOENT) }
             }
         };
-        let _ = r0;
         if let Some(r0) = regs.first_mut() {
             *r0 = result;
         }
@@ -152,7 +166,7 @@ impl<'s> Calls<'s> {
 
 /// A result of a helper in a register.
 const fn code(number: i64) -> u64 {
-    eval::mov(Width::W64, number.cast_unsigned())
+    number.cast_unsigned()
 }
 
 #[allow(unsafe_code, reason = "reads the record that the verifier proved")]
@@ -163,38 +177,29 @@ fn record<H: Host>(env: &mut Env<'_, '_, H>, address: u64, length: usize) -> u64
     if env.host.emit(record) { 0 } else { code(ENOSPC) }
 }
 
-#[allow(unsafe_code, reason = "reads keys and values that the verifier proved")]
-fn map_helper<H: Host>(
-    helper: Helper,
-    [map, key, value]: [u64; 3],
-    env: &mut Env<'_, '_, H>,
-) -> Result<u64, RunError> {
+/// The map, the key that `key` points to, and the address of the values.
+#[allow(unsafe_code, reason = "reads the key that the verifier proved")]
+fn map_and_key<'r, 'm, H: Host>(
+    env: &'r mut Env<'_, 'm, H>,
+    map: u64,
+    key: u64,
+) -> Result<(&'r mut Map<'m>, &'r [u8], u64), RunError> {
     let index = usize::try_from(map).map_err(|_| RunError::Corrupt)?;
     let map = env.maps.get_mut(index).ok_or(RunError::Corrupt)?;
-    let values = raw::address_of_values(map.values());
     // SAFETY: the verifier proved that the key is readable. It may lie in a map's values or
     // in the stack, but never in the marks and keys that the map changes.
     let key = unsafe { raw::bytes(key, map.key_size()) };
-    let address = |map: &crate::map::Map<'_>, place| {
-        values.wrapping_add(map.value_offset(place) as u64)
-    };
-    Ok(match helper {
-        Helper::MapLookup => map.find(key).map_or(0, |place| address(map, place)),
-        Helper::MapUpdate => match map.insert(key) {
-            Some(place) => {
-                // SAFETY: the verifier proved that the value's bytes are readable, and the
-                // place is one of the map's.
-                unsafe { raw::copy(value, address(map, place), map.value_size()) };
-                0
-            }
-            None => code(E2BIG),
-        },
-        _ => {
-            if map.remove(key) {
-                0
-            } else {
-                code(ENOENT)
-            }
-        }
-    })
+    let values = raw::address_of_values(map.values());
+    Ok((map, key, values))
+}
+
+fn offset(map: &Map<'_>, place: usize) -> u64 {
+    map.value_offset(place) as u64
+}
+
+#[allow(unsafe_code, reason = "copies the value that the verifier proved")]
+fn set_value(from: u64, to: u64, length: usize) {
+    // SAFETY: the verifier proved that the value's bytes are readable, and `to` is a place
+    // of the map's.
+    unsafe { raw::copy(from, to, length) }
 }

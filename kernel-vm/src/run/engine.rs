@@ -3,9 +3,7 @@
 use super::call::{Calls, Regs};
 use super::raw;
 use super::{Env, Host, RunError, Stack};
-use crate::isa::{
-    AluOp, AtomicOp, ByteOrder, Cond, RawInsn, Size, Width, code, eval, families,
-};
+use crate::isa::{AluOp, AtomicOp, ByteOrder, Cond, RawInsn, Size, Width, code, eval, families};
 use crate::verify::Spec;
 
 const W32: Width = Width::W32;
