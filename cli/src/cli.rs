@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
 /// The exit statuses, for `--help` and the man pages.
-const EXIT_STATUS: &str = "\
+pub(crate) const EXIT_STATUS: &str = "\
 Exit status:
   0  something matched, or the command did what it was asked
   1  the filter ran and nothing matched

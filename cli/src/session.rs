@@ -154,7 +154,11 @@ impl Selection {
                 Err(error) => {
                     let first = error.to_string();
                     let first = first.lines().next().unwrap_or_default();
-                    say(&format!("using the vm host, as the bpf host is not available: {first}"));
+                    let why = match error.class() {
+                        ErrorClass::Privilege => "needs CAP_BPF and CAP_PERFMON",
+                        ErrorClass::Host | ErrorClass::Input => "cannot be used here",
+                    };
+                    say(&format!("using the vm host: the bpf host {why} ({first})"));
                 }
             }
         }

@@ -142,8 +142,8 @@ fn ask(args: &Args, color: ColorChoice) -> Result<Vec<Finding>, Failure> {
     let mut drive = Drive::new(loaded, |loaded| {
         Schedule::answer(loaded.filter.needs_two_sweeps, loaded.hold, interval)
     });
-    let needed = drive.first_answer_after() + began.elapsed();
-    if needed > args.within * 9 / 10 {
+    let needed = drive.first_answer_after();
+    if needed + began.elapsed() > args.within * 9 / 10 {
         let ns = i64::try_from(needed.as_nanos()).unwrap_or(i64::MAX);
         return Err(Failure::new(
             crate::exit::Exit::CannotRun,

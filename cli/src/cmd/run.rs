@@ -16,6 +16,7 @@ use std::time::Duration;
 /// Without --every and --count, each filter is swept until it can answer: once; twice, a
 /// second apart, when it compares with an earlier sweep; and on until a `for` has passed.
 #[derive(Debug, clap::Args)]
+#[command(after_help = crate::cli::EXIT_STATUS)]
 pub(crate) struct Args {
     #[command(flatten)]
     selection: Selection,

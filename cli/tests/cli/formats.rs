@@ -1,0 +1,117 @@
+//! What standard output carries.
+
+use crate::support::{NEVER, Scratch, command, first, kfilter};
+use std::io::Read as _;
+use std::process::Stdio;
+
+fn run(text: &str, more: &[&str]) -> crate::support::Said {
+    let scratch = Scratch::new();
+    let path = scratch.file("a.kf", text);
+    kfilter(["run", "--count", "1", &path].iter().chain(more))
+}
+
+#[test]
+fn matched_and_nothing_matched_differ_in_the_exit_status() {
+    assert!(run(&first(), &[]).exits(0).stdout.contains("PID  COMM "));
+    assert_eq!(run(NEVER, &[]).exits(1).stdout, "");
+    assert_eq!(run(NEVER, &["--format", "json"]).exits(1).stdout, "");
+    assert_eq!(run(NEVER, &["--format", "csv"]).exits(1).stdout, "filter,pid\n");
+}
+
+#[test]
+fn json_lines_have_raw_numbers() {
+    let said = run(&first(), &["--format", "json"]).exits(0);
+    assert_eq!(said.stdout.lines().count(), 1);
+    let record: serde_json::Value = serde_json::from_str(&said.stdout).expect("JSON");
+    assert_eq!(record["filter"], "first");
+    assert_eq!(record["vpid"], std::process::id());
+    assert!(record["pid"].is_u64(), "{record}");
+    assert!(record["rss"].is_u64() && record["threads"].is_u64(), "{record}");
+}
+
+#[test]
+fn csv_has_a_header() {
+    let said = run(&first(), &["--format", "csv"]).exits(0);
+    let lines: Vec<&str> = said.stdout.lines().collect();
+    assert_eq!(lines[0], "filter,vpid,pid,comm,threads,rss");
+    assert!(lines[1].starts_with(&format!("first,{},", std::process::id())), "{}", lines[1]);
+}
+
+#[test]
+fn statistics_go_to_standard_error_and_quiet_silences_them() {
+    let said = run(&first(), &[]).exits(0);
+    assert!(said.stderr.contains("process rows matched"), "{}", said.stderr);
+    assert!(said.stderr.contains(" host\n"), "{}", said.stderr);
+    assert_eq!(run(&first(), &["--quiet"]).exits(0).stderr, "");
+}
+
+#[test]
+fn colour_is_for_terminals_or_those_who_ask() {
+    assert!(!run(&first(), &[]).exits(0).stdout.contains('\x1b'));
+    assert!(run(&first(), &["--color", "always"]).exits(0).stdout.contains('\x1b'));
+    let scratch = Scratch::new();
+    let wrong = scratch.file("wrong.kf", "filter hog on proces { emit pid }\n");
+    let colored = command(["check", "--color", "always", &wrong]).output().expect("it runs");
+    assert!(colored.stderr.contains(&0x1b));
+    let plain = command(["check", &wrong]).env("NO_COLOR", "1").output().expect("it runs");
+    assert!(!plain.stderr.contains(&0x1b));
+}
+
+#[test]
+fn several_filters_are_told_apart() {
+    let both = format!("{}{NEVER}", first());
+    let said = run(&both, &[]).exits(0);
+    assert!(said.stdout.starts_with("first\n"), "{}", said.stdout);
+    assert!(said.stderr.contains("never: 0 of"), "{}", said.stderr);
+    assert_eq!(run(&both, &["--filter", "never"]).exits(1).stdout, "");
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let scratch = Scratch::new();
+    let path = scratch.file("a.kf", "filter all on process { where pid > 0 emit pid, comm }\n");
+    let args = ["run", "--every", "10ms", "--format", "json", &path];
+    let mut child = command(args)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let mut stdout = child.stdout.take().expect("a pipe");
+    stdout.read_exact(&mut [0]).expect("a byte");
+    drop(stdout);
+    let output = child.wait_with_output().expect("it ends");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(!stderr.contains("error"), "{stderr}");
+}
+
+#[test]
+fn a_full_disk_is_an_error() {
+    let Ok(full) = std::fs::OpenOptions::new().write(true).open("/dev/full") else { return };
+    let scratch = Scratch::new();
+    let path = scratch.file("a.kf", first());
+    let output =
+        command(["run", "--count", "1", &path]).stdout(full).output().expect("the binary runs");
+    assert_eq!(output.status.code(), Some(3));
+}
+
+#[test]
+fn a_name_cannot_reach_the_terminal_raw() {
+    // The name of a process is what it was started as.
+    let scratch = Scratch::new();
+    let evil = scratch.path().join("e\x1b[31m\n\"x,");
+    std::fs::copy("/bin/sleep", &evil).expect("a copy of sleep");
+    let mut sleeper = std::process::Command::new(&evil).arg("60").spawn().expect("it runs");
+    let text = format!("filter evil on process {{ where vpid == {} emit comm }}\n", sleeper.id());
+    let table = run(&text, &["--quiet"]);
+    let json = run(&text, &["--format", "json"]);
+    sleeper.kill().expect("it is ours");
+    sleeper.wait().expect("it ends");
+    if table.status == 1 {
+        // Inside a pid namespace the process has another number outside.
+        return crate::support::skipped("a_name_cannot_reach_the_terminal_raw", "pid namespace");
+    }
+    assert_eq!(table.exits(0).stdout, "COMM\ne\\x1b[31m\\x0a\"x,\n");
+    let record: serde_json::Value = serde_json::from_str(&json.exits(0).stdout).expect("JSON");
+    assert_eq!(record["comm"], "e\x1b[31m\n\"x,");
+}

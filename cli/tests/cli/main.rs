@@ -1,0 +1,8 @@
+//! The `kfilter` binary as its users meet it: arguments, files, output, exit status.
+
+mod bad_input;
+mod formats;
+mod help;
+mod privilege;
+mod probe;
+mod support;
