@@ -17,7 +17,7 @@ mod tests;
 mod units;
 
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::hir::Filter;
+use crate::hir::{Filter, Span};
 use crate::syntax;
 
 /// The filters of a source text that are right, and what is to be said of the rest.
@@ -36,6 +36,9 @@ impl Analysis {
         self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
     }
 }
+
+/// Most diagnostics of one file: nobody reads more, and binary junk would give many.
+const DIAGNOSTICS_MAX: usize = 200;
 
 /// Reads and checks a source text. Never fails: what is wrong is in the diagnostics.
 #[must_use]
@@ -60,5 +63,16 @@ pub fn parse_and_check(source: &str) -> Analysis {
         filters.extend(clauses::check(tree, &mut diagnostics));
     }
     diagnostics.sort_by_key(|diagnostic| diagnostic.primary.span.start);
+    shorten(&mut diagnostics);
     Analysis { filters, diagnostics }
+}
+
+/// Keeps the first errors and warnings, and says how many were left out.
+fn shorten(diagnostics: &mut Vec<Diagnostic>) {
+    let rest = diagnostics.len().saturating_sub(DIAGNOSTICS_MAX);
+    let Some(last) = diagnostics.get(DIAGNOSTICS_MAX).filter(|_| rest > 0) else { return };
+    let span = Span { start: last.primary.span.start, end: last.primary.span.start };
+    let message = format!("{rest} more mistakes are not shown");
+    diagnostics.truncate(DIAGNOSTICS_MAX);
+    diagnostics.push(Diagnostic::error("K0048", message, span, "the next one is here"));
 }

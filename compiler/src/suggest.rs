@@ -11,9 +11,11 @@ pub(crate) fn suggest<'a>(
         return None;
     }
     let lower = wrong.to_ascii_lowercase();
+    let most = |name: &str| wrong.len().max(name.len()).div_ceil(3);
     candidates
+        .filter(|name| wrong.len().abs_diff(name.len()) <= most(name))
         .map(|name| (distance(&lower, &name.to_ascii_lowercase()), name))
-        .filter(|&(distance, name)| distance <= wrong.len().max(name.len()).div_ceil(3))
+        .filter(|&(distance, name)| distance <= most(name))
         .min_by_key(|&(distance, name)| (distance, name.len()))
         .map(|(_, name)| name)
 }

@@ -13,7 +13,6 @@ pub(crate) mod ast;
     reason = "a parser names the few tokens that it takes; every other is the same mistake"
 )]
 mod expr;
-pub(crate) mod literal;
 #[allow(
     clippy::wildcard_enum_match_arm,
     reason = "a parser names the few tokens that it takes; every other is the same mistake"
@@ -24,6 +23,12 @@ pub(crate) mod token;
 pub(crate) use parser::parse;
 
 /// Longest source text, in bytes: a filter is ten lines, not a program.
-pub const SOURCE_BYTES_MAX: usize = 1 << 20;
+pub const SOURCE_BYTES_MAX: usize = 256 << 10;
 /// Deepest nesting of expressions.
 pub(crate) const NESTING_MAX: usize = 64;
+/// Most filters of a file.
+pub(crate) const FILTERS_MAX: usize = 256;
+/// Most clauses of a filter.
+pub(crate) const CLAUSES_MAX: usize = 256;
+/// Most values, names and operators of a filter.
+pub(crate) const NODES_MAX: usize = 4096;

@@ -16,6 +16,10 @@ pub const UNIT_WORDS: &[(&str, Unit, i64)] = &[
     ("GiB", Unit::Bytes, 1 << 30),
     ("TiB", Unit::Bytes, 1 << 40),
     ("PiB", Unit::Bytes, 1 << 50),
+    ("KB", Unit::Bytes, 1_000),
+    ("MB", Unit::Bytes, 1_000_000),
+    ("GB", Unit::Bytes, 1_000_000_000),
+    ("TB", Unit::Bytes, 1_000_000_000_000),
     ("ns", Unit::Duration, 1),
     ("us", Unit::Duration, 1_000),
     ("ms", Unit::Duration, 1_000_000),
@@ -29,7 +33,8 @@ pub const UNIT_WORDS: &[(&str, Unit, i64)] = &[
 /// A number and its type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Literal {
-    /// `Int` or `PerSecond` of the unit that was written; `Count` without one.
+    /// `Int` or `PerSecond` of the unit that was written; without one a whole number is a
+    /// count and one with a fraction a ratio (`0.5` is `50%`).
     pub ty: Type,
     /// The value in the type's base: bytes, nanoseconds, millionths.
     pub value: i64,
@@ -70,7 +75,10 @@ pub fn parse(text: &str) -> Result<Literal, LiteralError> {
     if !number.starts_with(|c: char| c.is_ascii_digit()) {
         return Err(LiteralError::NotANumber);
     }
-    let (ty, scale) = unit_of(unit)?;
+    let (mut ty, mut scale) = unit_of(unit)?;
+    if ty == Type::Int(Unit::Count) && number.contains('.') {
+        (ty, scale) = (Type::Int(Unit::Ratio), FIXED_ONE);
+    }
     Ok(Literal { ty, value: scaled(number, scale)? })
 }
 
@@ -189,6 +197,9 @@ mod tests {
         assert_eq!(parse("1.5GiB"), int(Unit::Bytes, 3 << 29));
         assert_eq!(parse("5min"), int(Unit::Duration, 300_000_000_000));
         assert_eq!(parse("0.5%"), int(Unit::Ratio, 5_000));
+        assert_eq!(parse("0.5"), int(Unit::Ratio, 500_000));
+        assert_eq!(parse("1.0"), int(Unit::Ratio, 1_000_000));
+        assert_eq!(parse("2GB"), int(Unit::Bytes, 2_000_000_000));
         assert_eq!(
             parse("3MiB/s"),
             Ok(Literal { ty: Type::PerSecond(Unit::Bytes), value: (3 << 20) * 1_000_000 })
@@ -202,8 +213,9 @@ mod tests {
     #[test]
     fn what_is_not_exact_is_refused() {
         assert_eq!(parse("0.5ns"), Err(LiteralError::Inexact));
-        assert_eq!(parse("0.5"), Err(LiteralError::Inexact));
-        assert_eq!(parse("1.0"), int(Unit::Count, 1));
+        assert_eq!(parse("0.0000005"), Err(LiteralError::Inexact));
+        assert_eq!(parse("0.00001%"), Err(LiteralError::Inexact));
+        assert_eq!(parse("1.5B"), Err(LiteralError::Inexact));
         assert_eq!(parse("99999999999GiB"), Err(LiteralError::TooLarge));
         assert_eq!(parse("9223372036854775807"), int(Unit::Count, i64::MAX));
         assert_eq!(parse("9223372036854775808"), Err(LiteralError::TooLarge));
@@ -214,7 +226,7 @@ mod tests {
         for text in ["", "x", "_1", "-1", ".5s", "1.", "0x", "1.2.3", "%"] {
             assert_eq!(parse(text), Err(LiteralError::NotANumber), "{text}");
         }
-        for text in ["1mb", "1KB", "1 s", "1s/s", "1%/s", "1é"] {
+        for text in ["1mb", "1kB", "1 s", "1s/s", "1%/s", "1é"] {
             assert_eq!(parse(text), Err(LiteralError::UnknownUnit), "{text}");
         }
     }

@@ -263,8 +263,8 @@ mod tests {
         insta::assert_snapshot!(
             number(Type::Int(Unit::Bytes), "10").unwrap_err(), @"that is a count");
         insta::assert_snapshot!(
-            number(Type::Int(Unit::Bytes), "10MB").unwrap_err(),
-            @"unknown unit; there are B KiB MiB GiB TiB PiB ns us ms s min h d %");
+            number(Type::Int(Unit::Bytes), "10mb").unwrap_err(),
+            @"unknown unit; there are B KiB MiB GiB TiB PiB KB MB GB TB ns us ms s min h d %");
         insta::assert_snapshot!(
             number(Type::Bool, "1").unwrap_err(), @"write true or false");
         insta::assert_snapshot!(

@@ -12,6 +12,11 @@ use kernel_vm::schema::{EnumKind, Type, Unit};
 impl Scope<'_> {
     /// Checks an expression; `None` when it is wrong, which has been reported.
     pub(super) fn expr(&mut self, tree: &ast::Expr) -> Option<ExprId> {
+        let id = self.any_expr(tree)?;
+        self.bounded(id, tree.span)
+    }
+
+    fn any_expr(&mut self, tree: &ast::Expr) -> Option<ExprId> {
         let span = tree.span;
         match &tree.kind {
             ast::ExprKind::Literal(literal) => {
@@ -370,10 +375,26 @@ impl Scope<'_> {
                 self.compared(CompareOp::Eq, (id, value.span), (other, item.span), item.span)
             })
             .collect();
-        tests.into_iter().reduce(|left, right| {
-            let kind = ExprKind::Or(left?, right?);
-            Some(self.make(kind, Type::Bool, span))
-        })?
+        let tests: Option<Vec<ExprId>> = tests.into_iter().collect();
+        self.balanced(tests?, |scope, left, right| {
+            Some(scope.make(ExprKind::Or(left, right), Type::Bool, span))
+        })
+    }
+
+    /// One value of many, in their order, nested no deeper than need be.
+    pub(super) fn balanced(
+        &mut self,
+        mut ids: Vec<ExprId>,
+        mut join: impl FnMut(&mut Self, ExprId, ExprId) -> Option<ExprId>,
+    ) -> Option<ExprId> {
+        while ids.len() > 1 {
+            let pairs = ids.chunks(2).map(|pair| match pair {
+                [left, right] => join(self, *left, *right),
+                rest => rest.first().copied(),
+            });
+            ids = pairs.collect::<Option<_>>()?;
+        }
+        ids.first().copied()
     }
 
     fn choice(

@@ -116,23 +116,20 @@ impl Scope<'_> {
 
     fn extreme(&mut self, op: BinaryOp, args: &[ast::Expr], span: Span) -> Option<ExprId> {
         let ids: Vec<Option<ExprId>> = args.iter().map(|arg| self.amount(arg)).collect();
-        let mut ids = ids.into_iter();
-        let mut result = ids.next()??;
-        for (id, arg) in ids.zip(&args[1..]) {
-            let id = id?;
-            let Some(next) = self.arithmetic(op, result, id, span) else {
-                let message =
-                    format!("{} next to {}", describe(self.ty(id)), describe(self.ty(result)));
-                let label = describe(self.ty(id));
+        let ids: Vec<ExprId> = ids.into_iter().collect::<Option<_>>()?;
+        let first = *ids.first()?;
+        for (&id, arg) in ids.iter().zip(args) {
+            if self.unify(first, id, span).is_none() {
+                let (ty, other) = (describe(self.ty(id)), describe(self.ty(first)));
                 self.report(
-                    Diagnostic::error("K0017", message, arg.span, label)
-                        .help("all must have the same unit"),
+                    Diagnostic::error("K0017", format!("{ty} next to {other}"), arg.span, ty)
+                        .label(args[0].span, other)
+                        .help("all values must have the same unit"),
                 );
                 return None;
-            };
-            result = next;
+            }
         }
-        Some(result)
+        self.balanced(ids, |scope, left, right| scope.arithmetic(op, left, right, span))
     }
 
     fn history(

@@ -13,8 +13,20 @@ pub(super) struct Scope<'a> {
     pub(super) grouped: bool,
     pub(super) params: Vec<Param>,
     pub(super) exprs: Vec<Expr>,
+    extents: Vec<Extent>,
     interned: HashMap<(ExprKind, Type), ExprId>,
     names: HashMap<String, Named>,
+}
+
+/// Deepest expression, and most nodes of one, after every `let` is put in its place.
+const DEPTH_MAX: u32 = 200;
+const NODES_MAX: u32 = 10_000;
+
+/// How large an expression is when nothing in it is shared.
+#[derive(Clone, Copy)]
+struct Extent {
+    depth: u32,
+    nodes: u32,
 }
 
 /// A name that the filter gave.
@@ -34,6 +46,7 @@ impl<'a> Scope<'a> {
             grouped,
             params: Vec::new(),
             exprs: Vec::new(),
+            extents: Vec::new(),
             interned: HashMap::new(),
             names: HashMap::new(),
         }
@@ -41,12 +54,37 @@ impl<'a> Scope<'a> {
 
     /// The expression, which is the same for equal kinds and types.
     pub(super) fn make(&mut self, kind: ExprKind, ty: Type, span: Span) -> ExprId {
-        let exprs = &mut self.exprs;
+        let (exprs, extents) = (&mut self.exprs, &mut self.extents);
         *self.interned.entry((kind, ty)).or_insert_with_key(|(kind, ty)| {
             let id = ExprId(u32::try_from(exprs.len()).unwrap_or(u32::MAX));
+            let mut extent = Extent { depth: 1, nodes: 1 };
+            for operand in kind.operands() {
+                let Extent { depth, nodes } = extents[operand.0 as usize];
+                extent.depth = extent.depth.max(depth.saturating_add(1));
+                extent.nodes = extent.nodes.saturating_add(nodes);
+            }
+            extents.push(extent);
             exprs.push(Expr { kind: kind.clone(), ty: *ty, span });
             id
         })
+    }
+
+    /// The expression, unless it is too large for what comes after the checker.
+    pub(super) fn bounded(&mut self, id: ExprId, span: Span) -> Option<ExprId> {
+        let extent = self.extents[id.0 as usize];
+        if extent.depth <= DEPTH_MAX && extent.nodes <= NODES_MAX {
+            return Some(id);
+        }
+        self.report(
+            Diagnostic::error(
+                "K0047",
+                "the expression is too large",
+                span,
+                "with its `let`s in place",
+            )
+            .help(format!("at most {NODES_MAX} operations, {DEPTH_MAX} inside one another")),
+        );
+        None
     }
 
     pub(super) fn ty(&self, id: ExprId) -> Type {

@@ -3,7 +3,7 @@
 use crate::hir::Span;
 use kernel_vm::object::Severity;
 
-use super::literal::Literal;
+use super::token::Literal;
 
 /// A name with its place.
 #[derive(Clone, Debug, PartialEq, Eq)]

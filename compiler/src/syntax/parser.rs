@@ -7,7 +7,7 @@
 
 use super::ast::{Clause, ClauseKind, EmitItem, Expr, Filter, Name, Rung};
 use super::token::{Token, TokenKind, tokens};
-use super::{NESTING_MAX, SOURCE_BYTES_MAX};
+use super::{CLAUSES_MAX, FILTERS_MAX, NESTING_MAX, NODES_MAX, SOURCE_BYTES_MAX};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::suggest::suggest;
 use kernel_vm::object::Severity;
@@ -54,13 +54,13 @@ pub(crate) fn parse(source: &str, diagnostics: &mut Vec<Diagnostic>) -> Vec<Filt
     if source.len() > SOURCE_BYTES_MAX {
         let span = Span { start: 0, end: 0 };
         diagnostics.push(
-            Diagnostic::error("K0045", "the file is larger than 1 MiB", span, "")
+            Diagnostic::error("K0045", "the file is larger than 256 KiB", span, "")
                 .help("is it a filter's source? compiled objects are run, not compiled"),
         );
         return Vec::new();
     }
     let tokens = tokens(source, diagnostics);
-    let mut parser = Parser { source, tokens, at: 0, depth: 0, diagnostics };
+    let mut parser = Parser { source, tokens, at: 0, depth: 0, nodes: 0, diagnostics };
     parser.file()
 }
 
@@ -69,6 +69,8 @@ pub(super) struct Parser<'a> {
     tokens: Vec<Token>,
     at: usize,
     pub(super) depth: usize,
+    /// Expressions of this filter so far.
+    pub(super) nodes: usize,
     pub(super) diagnostics: &'a mut Vec<Diagnostic>,
 }
 
@@ -86,6 +88,10 @@ impl Parser<'_> {
                 TokenKind::End => break,
                 TokenKind::Word(word) if word == "filter" => {
                     complained = false;
+                    if filters.len() >= FILTERS_MAX {
+                        self.too_many(format!("more than {FILTERS_MAX} filters"), token.span);
+                        break;
+                    }
                     filters.extend(self.filter(doc));
                 }
                 TokenKind::Wrong => {
@@ -119,6 +125,7 @@ impl Parser<'_> {
             return None;
         };
         let mut clauses = Vec::new();
+        self.nodes = 0;
         loop {
             let doc = self.comments();
             let token = self.peek().clone();
@@ -136,6 +143,13 @@ impl Parser<'_> {
                     break;
                 }
                 TokenKind::Symbol(";") => self.bump(),
+                _ if clauses.len() >= CLAUSES_MAX || self.nodes > NODES_MAX => {
+                    let what = format!("more than {CLAUSES_MAX} clauses or {NODES_MAX} values");
+                    self.too_many(what, token.span);
+                    self.skip_to(|word| word == "filter");
+                    self.eat_symbol("}");
+                    break;
+                }
                 _ => match self.clause(doc, &token) {
                     Ok(clause) => clauses.push(clause),
                     Err(Reported) => {
@@ -145,6 +159,13 @@ impl Parser<'_> {
             }
         }
         Some(Filter { doc, name, table, clauses })
+    }
+
+    fn too_many(&mut self, what: String, span: Span) {
+        self.diagnostics.push(
+            Diagnostic::error("K0045", what, span, "reading stops here")
+                .help("a filter is about ten lines; make several, in several files"),
+        );
     }
 
     fn header(&mut self) -> Result<(Name, Name), Reported> {
@@ -444,6 +465,11 @@ impl Parser<'_> {
         &mut self,
         read: impl FnOnce(&mut Self) -> Result<Expr, Reported>,
     ) -> Result<Expr, Reported> {
+        self.nodes += 1;
+        if self.nodes > NODES_MAX {
+            // Reported where the next clause would start.
+            return Err(Reported);
+        }
         if self.depth >= NESTING_MAX {
             let span = self.peek().span;
             self.diagnostics.push(

@@ -3,11 +3,12 @@
 //! **Invariant**: tokens are in order, do not overlap, and together with white space and
 //! comments they cover the text.
 
-use super::literal::{Literal, LiteralError, UNITS, literal};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::suggest::suggest;
+use kernel_vm::literal::{self, LiteralError, UNIT_WORDS};
+use kernel_vm::schema::Type;
 use nom::branch::alt;
-use nom::bytes::complete::{tag, take_while, take_while1};
+use nom::bytes::complete::{tag, take_while};
 use nom::character::complete::{anychar, char, satisfy};
 use nom::combinator::{not, opt, peek, recognize};
 use nom::multi::many0_count;
@@ -18,6 +19,15 @@ use nom::{IResult, Parser};
 pub(crate) struct Token {
     pub(crate) kind: TokenKind,
     pub(crate) span: Span,
+}
+
+/// A number in the base of its unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Literal {
+    pub(crate) value: i64,
+    pub(crate) ty: Type,
+    /// As written.
+    pub(crate) text: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,11 +52,13 @@ const SYMBOLS: &[&str] = &[
     "==", "!=", "<=", ">=", "&&", "||", "{", "}", "(", ")", "[", "]", ",", "=", "<", ">", "+", "-",
     "*", "/", "!", ";",
 ];
+const SYMBOL_CHARS: &str = "=!<>&|{}()[],+-*/;";
 
 /// Cuts `source` into tokens, the last of which is [`TokenKind::End`].
 pub(crate) fn tokens(source: &str, diagnostics: &mut Vec<Diagnostic>) -> Vec<Token> {
     let mut tokens = Vec::new();
-    let mut rest = source;
+    // A byte order mark at the start is an editor's, not the author's.
+    let mut rest = source.strip_prefix('\u{feff}').unwrap_or(source);
     loop {
         rest = rest.trim_start();
         let start = source.len() - rest.len();
@@ -70,11 +82,11 @@ pub(crate) fn tokens(source: &str, diagnostics: &mut Vec<Diagnostic>) -> Vec<Tok
 /// A token before its text is interpreted.
 enum Raw<'a> {
     Word(&'a str),
-    Number { whole: &'a str, fraction: &'a str, suffix: &'a str, per_second: bool },
+    Number(&'a str),
     Text { body: &'a str, closed: bool },
     Symbol(&'static str),
     Comment(&'a str),
-    Unexpected(char),
+    Unexpected(&'a str),
 }
 
 fn token(input: &str) -> IResult<&str, Raw<'_>> {
@@ -100,17 +112,15 @@ fn word(input: &str) -> IResult<&str, Raw<'_>> {
         .parse(input)
 }
 
+/// Digits, perhaps a fraction, a unit and `/s`; what they mean is found out later, so that
+/// `10secs` is one wrong number and not two tokens.
 fn number(input: &str) -> IResult<&str, Raw<'_>> {
-    let digits = |c: char| c.is_ascii_digit() || c == '_';
-    let (input, whole) =
-        recognize(pair(satisfy(|c| c.is_ascii_digit()), take_while(digits))).parse(input)?;
-    let (input, fraction) = opt(preceded(char('.'), take_while1(digits))).parse(input)?;
-    let (input, suffix) = opt(alt((tag("%"), take_while1(is_word)))).parse(input)?;
-    let (input, rate) = opt(terminated(tag("/s"), peek(not(satisfy(is_word))))).parse(input)?;
-    let fraction = fraction.unwrap_or("");
-    let raw =
-        Raw::Number { whole, fraction, suffix: suffix.unwrap_or(""), per_second: rate.is_some() };
-    Ok((input, raw))
+    let digit = |c: char| c.is_ascii_digit();
+    let fraction = opt((char('.'), satisfy(digit), take_while(is_word)));
+    let rate = opt(terminated(tag("/s"), peek(not(satisfy(is_word)))));
+    recognize((satisfy(digit), take_while(is_word), fraction, opt(char('%')), rate))
+        .map(Raw::Number)
+        .parse(input)
 }
 
 fn text(input: &str) -> IResult<&str, Raw<'_>> {
@@ -132,8 +142,12 @@ fn symbol(input: &str) -> IResult<&str, Raw<'_>> {
     }
 }
 
+/// A run of characters that start no token.
 fn unexpected(input: &str) -> IResult<&str, Raw<'_>> {
-    anychar.map(Raw::Unexpected).parse(input)
+    let known = |c: char| {
+        is_word(c) || c.is_whitespace() || c == '#' || c == '"' || SYMBOL_CHARS.contains(c)
+    };
+    recognize(pair(anychar, take_while(|c| !known(c)))).map(Raw::Unexpected).parse(input)
 }
 
 impl Raw<'_> {
@@ -149,9 +163,7 @@ impl Raw<'_> {
                 let text = text.strip_prefix(' ').unwrap_or(text).trim_end();
                 TokenKind::Comment { text: text.to_owned(), doc }
             }
-            Self::Number { whole, fraction, suffix, per_second } => {
-                number_kind(whole, fraction, suffix, per_second, span, diagnostics)
-            }
+            Self::Number(text) => number_kind(text, span, diagnostics),
             Self::Text { body, closed } => {
                 if !closed {
                     diagnostics.push(
@@ -161,8 +173,8 @@ impl Raw<'_> {
                 }
                 TokenKind::Text(unescape(body, span, diagnostics))
             }
-            Self::Unexpected(c) => {
-                let shown: String = c.escape_debug().collect();
+            Self::Unexpected(text) => {
+                let shown: String = text.chars().take(8).flat_map(char::escape_debug).collect();
                 diagnostics.push(
                     Diagnostic::error(
                         "K0001",
@@ -170,7 +182,7 @@ impl Raw<'_> {
                         span,
                         "unexpected character",
                     )
-                    .help("texts are written in double quotes, comments after `#`"),
+                    .help(unexpected_help(text)),
                 );
                 TokenKind::Wrong
             }
@@ -178,54 +190,83 @@ impl Raw<'_> {
     }
 }
 
-fn number_kind(
-    whole: &str,
-    fraction: &str,
-    suffix: &str,
-    per_second: bool,
-    span: Span,
-    diagnostics: &mut Vec<Diagnostic>,
-) -> TokenKind {
-    let dot = if fraction.is_empty() { "" } else { "." };
-    let rate = if per_second { "/s" } else { "" };
-    let text = format!("{whole}{dot}{fraction}{suffix}{rate}");
+fn unexpected_help(text: &str) -> &'static str {
+    match text.chars().next() {
+        Some('\'' | '‘' | '’' | '“' | '”' | '`') => {
+            "texts are written in straight double quotes: `\"sshd\"`"
+        }
+        Some('%') => "a percentage is a number with `%` directly behind it; the remainder is `mod`",
+        Some('.') => "write the digit before the point: `0.5`",
+        Some(':' | '?') => "a choice is written `if COND then A else B`",
+        Some('~' | '^') => "texts are compared with `==`, `starts_with`, `ends_with`, `contains`",
+        _ => "filters are written in plain ASCII; comments start with `#`",
+    }
+}
+
+/// A unit that other tools or habits write in another way.
+fn meant_unit(wrong: &str) -> Option<&'static str> {
+    let unit = match wrong.to_ascii_lowercase().as_str() {
+        "b" | "byte" | "bytes" => "B",
+        "k" | "kb" | "kib" => "KiB",
+        "m" => return Some("units are spelled out: `min` for minutes, `MiB` for memory"),
+        "mb" | "mib" => "MiB",
+        "g" | "gb" | "gib" => "GiB",
+        "t" | "tb" | "tib" => "TiB",
+        "nsec" => "ns",
+        "usec" | "µs" => "us",
+        "msec" => "ms",
+        "sec" | "secs" | "second" | "seconds" => "s",
+        "mins" | "minute" | "minutes" => "min",
+        "hr" | "hrs" | "hour" | "hours" => "h",
+        "day" | "days" => "d",
+        _ => suggest(wrong, UNIT_WORDS.iter().map(|unit| unit.0))?,
+    };
+    UNIT_WORDS.iter().map(|word| word.0).find(|word| *word == unit)
+}
+
+fn number_kind(text: &str, span: Span, diagnostics: &mut Vec<Diagnostic>) -> TokenKind {
+    let error = match literal::parse(text) {
+        Ok(number) => {
+            let text = text.to_owned();
+            return TokenKind::Number(Literal { value: number.value, ty: number.ty, text });
+        }
+        Err(error) => error,
+    };
     let shown: String = text.chars().take(40).collect();
-    let diagnostic = match literal(whole, fraction, suffix, per_second) {
-        Ok((value, ty)) => return TokenKind::Number(Literal { value, ty, text }),
-        Err(LiteralError::UnknownUnit) => {
-            let names: Vec<&str> = UNITS.iter().map(|unit| unit.0).collect();
-            let diagnostic = Diagnostic::error(
-                "K0006",
-                format!("`{suffix}` is not a unit"),
-                span,
-                "number with an unknown unit",
-            );
-            match suggest(suffix, names.iter().copied().filter(|name| !name.is_empty())) {
-                Some(name) => diagnostic.help(format!("did you mean `{name}`?")),
+    diagnostics.push(match error {
+        LiteralError::UnknownUnit => {
+            let unit =
+                text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '_' || c == '.');
+            let message = format!("`{}` is not a unit", unit.chars().take(40).collect::<String>());
+            let diagnostic = Diagnostic::error("K0006", message, span, "in this number");
+            match meant_unit(unit.trim_end_matches("/s")) {
+                Some(hint) if hint.contains(' ') => diagnostic.help(hint),
+                Some(word) => diagnostic.help(format!("did you mean `{word}`?")),
                 None => diagnostic.help(
-                    "units are B KiB MiB GiB TiB (KB MB GB TB), ns us ms s min h d and %, \
-                     each perhaps with /s",
+                    "units are B KiB MiB GiB TiB (KB MB GB TB), ns us ms s min h d and %; \
+                     bytes and plain numbers may be followed by /s",
                 ),
             }
         }
-        Err(LiteralError::TooLarge) => Diagnostic::error(
+        LiteralError::TooLarge => Diagnostic::error(
             "K0004",
             format!("`{shown}` is too large"),
             span,
             "does not fit in 64 bits",
         )
-        .help(
-            "the largest number is 9223372036854775807 of its base: bytes, nanoseconds, millionths",
-        ),
-        Err(LiteralError::TooFine) => Diagnostic::error(
+        .help("the most is 9223372036854775807 of the base: bytes, nanoseconds, millionths"),
+        LiteralError::Inexact => Diagnostic::error(
             "K0005",
             format!("`{shown}` is not exact"),
             span,
             "too fine a fraction",
         )
         .help("bytes and counts are whole, durations whole nanoseconds, ratios whole millionths"),
-    };
-    diagnostics.push(diagnostic);
+        LiteralError::NotANumber | _ => {
+            Diagnostic::error("K0003", format!("`{shown}` is not a number"), span, "here")
+                .help("write digits, then the unit: `512MiB`, `0x1f`, `1_000`")
+        }
+    });
     TokenKind::Wrong
 }
 
@@ -233,30 +274,34 @@ fn number_kind(
 fn unescape(body: &str, span: Span, diagnostics: &mut Vec<Diagnostic>) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(body.len());
     let mut rest = body.chars();
-    while let Some(c) = rest.next() {
+    loop {
+        // The body starts behind the opening quote.
+        let start = span.start + 1 + body.len() - rest.as_str().len();
+        let Some(c) = rest.next() else { return bytes };
         if c != '\\' {
             bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
             continue;
         }
-        let escaped = rest.next();
-        let byte = match escaped {
+        let byte = match rest.next() {
             Some('"') => Some(b'"'),
             Some('\\') => Some(b'\\'),
             Some('n') => Some(b'\n'),
             Some('t') => Some(b'\t'),
             Some('x') => {
                 let digits: String = rest.by_ref().take(2).collect();
-                u8::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 2)
+                // A column's text ends at its first zero byte.
+                let hex = digits.len() == 2 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+                u8::from_str_radix(&digits, 16).ok().filter(|&byte| hex && byte != 0)
             }
             _ => None,
         };
+        let end = span.start + 1 + body.len() - rest.as_str().len();
         match byte {
             Some(byte) => bytes.push(byte),
             None => diagnostics.push(
-                Diagnostic::error("K0009", "unknown escape in a text", span, "in this text")
-                    .help("escapes are \\\" \\\\ \\n \\t and \\xHH"),
+                Diagnostic::error("K0009", "unknown escape in a text", Span { start, end }, "here")
+                    .help("escapes are \\\" \\\\ \\n \\t and \\xHH, but not \\x00"),
             ),
         }
     }
-    bytes
 }
