@@ -6,6 +6,7 @@
 pub mod columns;
 pub mod kernel_types;
 mod sweep;
+mod waiting;
 
 use kernel_vm::abi::SWEEP_STATS_BYTES;
 
@@ -72,6 +73,8 @@ pub fn compile(filter: &Filter, plan: &Plan, rodata: u32, bss: u32) -> Result<Sw
     let used: Vec<_> = plan.columns.iter().map(|place| place.column).collect();
     let place = Place { stats: bss, scratch: bss + SWEEP_STATS_BYTES as u32 };
     let columns = Columns::new(&filter.name, filter.table, &used, place);
+    let columns =
+        if waiting::implies_waiting(filter) { columns.restricted_to_waiting() } else { columns };
     let body = lower(filter, plan, Host::Bpf, sweep::RESERVED);
     let (records, state) = (records_map(&filter.name), state_map(&filter.name));
     let names = sweep::Names { records: &records, state: &state, stats: bss, params: rodata };

@@ -47,6 +47,7 @@ pub struct Columns {
     found: Vec<Found>,
     groups: Vec<Group>,
     place: Place,
+    only_waiting: bool,
 }
 
 /// Where a filter's data stand in `.bss`.
@@ -74,7 +75,21 @@ impl Columns {
                 needed(group) || (group == Group::Row && by_others)
             })
             .collect();
-        Self { filter: filter.to_owned(), table, found, groups, place }
+        Self { filter: filter.to_owned(), table, found, groups, place, only_waiting: false }
+    }
+
+    /// For a filter that can match no thread but those that wait for a lock: its sweep is
+    /// made by [`Columns::visit_waiting`].
+    #[must_use]
+    pub fn restricted_to_waiting(mut self) -> Self {
+        self.only_waiting = self.groups.contains(&Group::Waits);
+        self
+    }
+
+    /// Whether the sweep visits only threads that wait for a lock.
+    #[must_use]
+    pub const fn visits_only_waiting(&self) -> bool {
+        self.only_waiting
     }
 
     /// Whether the bpf host can read `column` in `table` at all.
@@ -144,6 +159,13 @@ impl Columns {
     /// stack that are left alone meanwhile; the tables `process` and `thread` need none.
     pub fn walk(&self, asm: &mut Asm, iterator: i16, body: impl FnOnce(&mut Asm, Label)) {
         rows::walk(self, asm, iterator, body);
+    }
+
+    /// Code that runs `body` for each thread that waits for a lock, in place of an iterator
+    /// over all tasks: the task is in `r6`, and all threads count as visited. `stack` is
+    /// the offset of 24 bytes that are left alone meanwhile.
+    pub fn visit_waiting(&self, asm: &mut Asm, stack: i16, body: impl FnOnce(&mut Asm)) {
+        waits::visit(self, asm, stack, body);
     }
 
     /// Leaves `column`'s value in `dst`, or goes to `unreadable`.

@@ -71,13 +71,18 @@ pub(super) fn program(
     begin(&mut asm, names.stats, busy);
     columns.sweep_start(&mut asm);
     asm.call_kfunc("bpf_rcu_read_lock");
-    iterate(&mut asm, table, |asm| {
+    let task = |asm: &mut Asm| {
         columns.walk(asm, RESERVED as i16, |asm, next| {
             count(asm, names.stats, VISITED);
             hooks.next = Some(next);
             encode(&body.function, &allocation, asm, &mut hooks);
         });
-    });
+    };
+    if columns.visits_only_waiting() {
+        columns.visit_waiting(&mut asm, ITERATOR, task);
+    } else {
+        iterate(&mut asm, table, task);
+    }
     asm.call_kfunc("bpf_rcu_read_unlock");
     finish(&mut asm, names.stats);
     asm.bind(busy);

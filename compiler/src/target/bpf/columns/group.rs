@@ -142,7 +142,9 @@ pub(super) fn forget(columns: &Columns, asm: &mut Asm) {
         asm.load_data(R0, ".bss", layout.group(group));
         asm.store_imm(Size::Dw, R0, 0, 0);
     };
-    own.into_iter().for_each(|group| reset(asm, group));
+    if !columns.only_waiting {
+        own.into_iter().for_each(|group| reset(asm, group));
+    }
     if columns.remembers_process() {
         field::load(asm, R1, R6, ("task_struct", &["tgid"]));
         asm.load_data(R0, ".bss", layout.process());
@@ -180,6 +182,10 @@ pub(super) fn load(found: Found, columns: &Columns, asm: &mut Asm, dst: Reg, unr
 /// Runs the group's function unless it ran for this row. That of a row below the process
 /// needs no task.
 pub(super) fn ensure(group: Group, columns: &Columns, asm: &mut Asm, unreadable: Label) {
+    if group == Group::Waits && columns.only_waiting {
+        // The visit of those that wait has filled it.
+        return;
+    }
     let known = asm.label();
     asm.load_data(R0, ".bss", columns.layout().group(group));
     asm.load(Size::Dw, R0, R0, 0);

@@ -29,7 +29,7 @@ use kernel_vm::schema::EnumKind;
 use super::Columns;
 use super::field;
 use super::group::{self, Group};
-use super::helper::{MAP_LOOKUP, stack_address};
+use super::helper::{MAP_LOOKUP, increment, stack_address};
 use super::object::value;
 use crate::asm::{AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R6, R7, R8, Reg, Size};
 use crate::object::{DataType, Map, MapKind, Subprogram};
@@ -152,7 +152,57 @@ pub(super) fn column(columns: &Columns, asm: &mut Asm, dst: Reg, word: u32) {
     asm.load(Size::Dw, dst, R0, group::result(word));
 }
 
-/// `u64 waits(task)`: fills the row's columns.
+/// Code that runs `body` for each thread that waits for a lock, with the task held and in
+/// `r6`, and counts all threads as visited. `stack` is the offset of 24 bytes that are left
+/// alone meanwhile.
+pub(super) fn visit(columns: &Columns, asm: &mut Asm, stack: i16, body: impl FnOnce(&mut Asm)) {
+    let (iterator, index, held) = (stack, stack + 8, stack + 16);
+    let (next, end, release) = (asm.label(), asm.label(), asm.label());
+    stack_address(asm, R1, iterator);
+    block(columns, asm, R7);
+    asm.load_imm(R2, 0);
+    asm.load(Size::Dw, R3, R7, group::result(COUNT));
+    asm.call_kfunc("bpf_iter_num_new");
+    asm.bind(next);
+    stack_address(asm, R1, iterator);
+    asm.call_kfunc("bpf_iter_num_next");
+    asm.jump_if_imm(Cond::Eq, R0, 0, end);
+    asm.load(Size::W, R7, R0, 0);
+    asm.store(Size::W, FP, index, R7);
+    candidate_at(columns, asm, index, next);
+    asm.mov(R8, R0);
+    asm.mov(R1, R7);
+    increment(asm, R1);
+    asm.call_subprog(&columns.symbol("waits"));
+    block(columns, asm, R7);
+    asm.load(Size::Dw, R1, R7, group::result(CLASS));
+    asm.jump_if_imm(Cond::Eq, R1, 0, next);
+    asm.load(Size::Dw, R1, R8, candidate::TID);
+    asm.call_kfunc("bpf_task_from_pid");
+    asm.jump_if_imm(Cond::Eq, R0, 0, next);
+    asm.mov(R6, R0);
+    asm.store(Size::Dw, FP, held, R6);
+    field::load(asm, R1, R6, ("task_struct", &["start_boottime"]));
+    asm.load(Size::Dw, R2, R8, candidate::START);
+    asm.jump_if(Cond::Ne, R1, R2, release);
+    body(asm);
+    asm.bind(release);
+    asm.load(Size::Dw, R1, FP, held);
+    asm.call_kfunc("bpf_task_release");
+    asm.jump(next);
+    asm.bind(end);
+    stack_address(asm, R1, iterator);
+    asm.call_kfunc("bpf_iter_num_destroy");
+    // The walk has seen the idle task, which is no thread to anybody else.
+    block(columns, asm, R7);
+    asm.load(Size::Dw, R2, R7, group::result(THREADS));
+    asm.alu_imm(AluOp::Sub, R2, 1);
+    asm.load_data(R1, ".bss", columns.place.stats + offset_of!(SweepStats, visited) as u32);
+    asm.store(Size::Dw, R1, 0, R2);
+}
+
+/// `u64 waits(task)`: fills the row's columns. For a sweep over those that wait alone it is
+/// `u64 waits(candidate)`, with a number from 1.
 fn waits(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     const KEY: i16 = -KEY_BYTES;
     let of = |name: &str| value(EnumKind::WaitClass, name);
@@ -164,12 +214,14 @@ fn waits(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     }
     asm.load(Size::Dw, R2, R7, group::result(COUNT));
     asm.jump_if_imm(Cond::Eq, R2, 0, none);
-    asm.mov(R6, R1);
-    asm.store_imm(Size::Dw, FP, KEY, 0);
-    field::load(&mut asm, R1, R6, ("task_struct", &["pid"]));
-    asm.store(Size::Dw, FP, KEY + 8, R1);
-    find_node(columns, &mut asm, KEY, none);
-    asm.load(Size::Dw, R1, R0, node::CANDIDATE);
+    if !columns.only_waiting {
+        asm.mov(R6, R1);
+        asm.store_imm(Size::Dw, FP, KEY, 0);
+        field::load(&mut asm, R1, R6, ("task_struct", &["pid"]));
+        asm.store(Size::Dw, FP, KEY + 8, R1);
+        find_node(columns, &mut asm, KEY, none);
+        asm.load(Size::Dw, R1, R0, node::CANDIDATE);
+    }
     candidate_before(columns, &mut asm, R1, none);
     asm.mov(R8, R0);
     asm.load(Size::Dw, R1, R8, candidate::OWNER);
@@ -210,12 +262,17 @@ fn block(columns: &Columns, asm: &mut Asm, base: Reg) {
     asm.load_data(base, ".bss", columns.layout().group(Group::Waits));
 }
 
-/// `r0 =` the candidate whose number, from 0, is in `index`. Loses `r1` to `r5` and 8
-/// bytes below the frame pointer's first 40.
+/// `r0 =` the candidate whose number, from 0, is in `index`. Loses `r1` to `r5`
+/// and the word at [`INDEX`] on the stack.
 fn candidate(columns: &Columns, asm: &mut Asm, index: Reg, absent: Label) {
     asm.store(Size::W, FP, INDEX, index);
+    candidate_at(columns, asm, INDEX, absent);
+}
+
+/// The same by a number on the stack.
+fn candidate_at(columns: &Columns, asm: &mut Asm, index: i16, absent: Label) {
     asm.load_map(R1, &columns.symbol("waiters"));
-    stack_address(asm, R2, INDEX);
+    stack_address(asm, R2, index);
     asm.call_helper(MAP_LOOKUP);
     asm.jump_if_imm(Cond::Eq, R0, 0, absent);
 }
@@ -261,7 +318,8 @@ fn ends(asm: &mut Asm, go_on: Label, stop: Label) {
     asm.exit();
 }
 
-/// `r3` is used by callers for the namespace's number.
+/// Namespaces by their depth, and the thread's id there. Containers in containers make two
+/// levels below the host.
 const NAMESPACES: [(&[&str], &[&str]); 4] = [
     (&["numbers", "0", "ns"], &["numbers", "0", "nr"]),
     (&["numbers", "1", "ns"], &["numbers", "1", "nr"]),
