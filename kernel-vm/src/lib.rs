@@ -23,6 +23,7 @@ extern crate std;
 pub mod abi;
 #[cfg(feature = "text")]
 pub mod asm;
+pub mod checked;
 pub mod domain;
 pub mod helper;
 pub mod isa;

@@ -100,6 +100,11 @@ impl<'m> Map<'m> {
         self.values
     }
 
+    /// Bytes of all values.
+    pub(crate) fn values_length(&self) -> usize {
+        self.value_offset(self.capacity)
+    }
+
     /// Bytes from the start of the values to that of a place.
     pub(crate) fn value_offset(&self, place: usize) -> usize {
         place.saturating_mul(self.value_size())

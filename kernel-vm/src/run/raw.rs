@@ -8,6 +8,7 @@
 use core::ptr::NonNull;
 
 use crate::isa::{RawInsn, Size, eval};
+use crate::map::Map;
 
 /// Memory as the program addresses it.
 pub(super) fn address_of(bytes: &[u8]) -> u64 {
@@ -99,6 +100,22 @@ pub(super) unsafe fn copy(from: u64, to: u64, length: usize) {
     // SAFETY: the caller's promise: the verifier proved it of the helper's arguments, and
     // the map's own place is within its values.
     unsafe { core::ptr::copy(pointer(from), pointer(to), length) }
+}
+
+impl Map<'_> {
+    /// The values of all places, taken or not.
+    #[must_use]
+    pub fn all_values(&self) -> &[u8] {
+        // SAFETY: `Map::new` took the pointer from a slice of this length that it borrows
+        // for `'m`. No run is under way, which would borrow the map exclusively.
+        unsafe { core::slice::from_raw_parts(self.values().as_ptr(), self.values_length()) }
+    }
+
+    /// The values of all places, to set.
+    pub fn all_values_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and `self` is borrowed exclusively.
+        unsafe { core::slice::from_raw_parts_mut(self.values().as_ptr(), self.values_length()) }
+    }
 }
 
 /// What a signed load leaves in its register.
