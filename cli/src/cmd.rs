@@ -9,3 +9,4 @@ pub(crate) mod fields;
 pub(crate) mod man;
 pub(crate) mod probe;
 pub(crate) mod run;
+pub(crate) mod watch;

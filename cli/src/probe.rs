@@ -9,7 +9,9 @@ pub(crate) mod line;
 pub(crate) mod notify;
 
 use kernel_vm::abi::SweepStats;
-use kernel_vm::object::Severity;
+use kernel_vm::object::{FieldMeta, RecordMeta, Severity};
+use kernel_vm::schema::{EnumKind, Type};
+use kfilter_loader::record::{Value, fields};
 
 /// The exit status of a monitoring plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,21 +54,40 @@ impl Status {
     }
 }
 
+/// The status that a record gives itself: the field that `severity … when …` adds. `None`
+/// when the filter has no such rules, or the rule's operands were not known.
+pub(crate) fn of_record(layout: &RecordMeta, record: &[u8]) -> Option<Status> {
+    let is_verdict = |field: &FieldMeta| {
+        field.name == "severity" && field.ty.0 == Type::Enum(EnumKind::Severity)
+    };
+    let (_, value) = fields(layout, record).find(|(field, _)| is_verdict(field))?;
+    let Value::Enum(level, _) = value? else { return None };
+    Some(match level {
+        0 => Status::Ok,
+        1 => Status::Warning,
+        _ => Status::Critical,
+    })
+}
+
 /// The status of one filter after one sweep that is an answer.
 ///
-/// `matched` counts the records that came over. A filter that says no severity has
-/// `default`.
+/// `records` are what the records say of themselves; one that says nothing has the filter's
+/// `severity`, and a filter that says none has `default`.
 pub(crate) fn judge(
     severity: Option<Severity>,
     default: Severity,
-    matched: usize,
+    records: impl IntoIterator<Item = Option<Status>>,
     stats: &SweepStats,
 ) -> Status {
-    if matched > 0 || stats.dropped > 0 {
-        return match severity.unwrap_or(default) {
-            Severity::Warning => Status::Warning,
-            Severity::Critical => Status::Critical,
-        };
+    let declared = match severity.unwrap_or(default) {
+        Severity::Warning => Status::Warning,
+        Severity::Critical => Status::Critical,
+    };
+    // What was dropped matched, too.
+    let dropped = (stats.dropped > 0).then_some(declared);
+    let matched = records.into_iter().map(|record| record.unwrap_or(declared));
+    if let Some(worst) = matched.chain(dropped).reduce(Status::worse) {
+        return worst;
     }
     // Not one row could be judged: that is no all-clear. A table may be empty.
     let judged = stats.visited.saturating_sub(stats.unreadable).saturating_sub(stats.warming);
@@ -83,21 +104,29 @@ mod tests {
 
     #[test]
     fn a_match_has_the_filters_severity() {
-        let judge = |severity, default| judge(severity, default, 1, &stats(10, 0, 0, 0));
+        let judge = |severity, default| judge(severity, default, [None], &stats(10, 0, 0, 0));
         assert_eq!(judge(None, Severity::Critical), Status::Critical);
         assert_eq!(judge(None, Severity::Warning), Status::Warning);
         assert_eq!(judge(Some(Severity::Warning), Severity::Critical), Status::Warning);
     }
 
     #[test]
+    fn records_may_say_their_own_severity() {
+        let records = [Some(Status::Ok), Some(Status::Warning)];
+        let clean = stats(10, 0, 0, 0);
+        assert_eq!(judge(None, Severity::Critical, records, &clean), Status::Warning);
+        assert_eq!(judge(None, Severity::Critical, [Some(Status::Ok)], &clean), Status::Ok);
+    }
+
+    #[test]
     fn a_record_that_was_dropped_is_a_match() {
-        let status = judge(None, Severity::Critical, 0, &stats(10, 0, 0, 3));
+        let status = judge(None, Severity::Critical, [], &stats(10, 0, 0, 3));
         assert_eq!(status, Status::Critical);
     }
 
     #[test]
     fn what_could_not_be_judged_is_never_ok() {
-        let judge = |stats| judge(None, Severity::Critical, 0, &stats);
+        let judge = |stats| judge(None, Severity::Critical, [], &stats);
         assert_eq!(judge(stats(10, 10, 0, 0)), Status::Unknown);
         assert_eq!(judge(stats(10, 4, 6, 0)), Status::Unknown);
         assert_eq!(judge(stats(10, 4, 5, 0)), Status::Ok);

@@ -66,8 +66,18 @@ impl Selection {
     pub(crate) fn load(
         &self,
         color: ColorChoice,
-        mut say: impl FnMut(&str),
+        say: impl FnMut(&str),
     ) -> Result<Vec<Loaded>, Failure> {
+        let with_leave = self.load_with_leave(color, say)?;
+        Ok(with_leave.into_iter().map(|(loaded, _)| loaded).collect())
+    }
+
+    /// The same, each with the filter of its `limit`'s `leave` condition.
+    pub(crate) fn load_with_leave(
+        &self,
+        color: ColorChoice,
+        mut say: impl FnMut(&str),
+    ) -> Result<Vec<(Loaded, Option<Loaded>)>, Failure> {
         let mut objects = Vec::new();
         for path in &self.files {
             let bytes = input::object(path, color, &mut say)?;
@@ -78,10 +88,21 @@ impl Selection {
         let mut requests = Vec::new();
         for (object, filter) in &chosen {
             let params = self.params_of(filter, &chosen)?;
-            let request = Request::new(object, &filter.name, &params, system);
-            requests.push(request.map_err(|error| failure(&error))?);
+            let request = |name: &str| {
+                Request::new(object, name, &params, system).map_err(|error| failure(&error))
+            };
+            requests.push(request(&filter.name)?);
+            if let Some(leave) = leave_of(filter) {
+                requests.push(request(leave)?);
+            }
         }
-        self.load_on_host(&requests, say)
+        let mut loaded = self.load_on_host(&requests, say)?.into_iter();
+        let mut pairs = Vec::new();
+        while let Some(filter) = loaded.next() {
+            let leave = leave_of(&filter.filter).and_then(|_| loaded.next());
+            pairs.push((filter, leave));
+        }
+        Ok(pairs)
     }
 
     fn choose<'a>(
@@ -91,6 +112,10 @@ impl Selection {
         let all: Vec<_> = objects
             .iter()
             .flat_map(|object| object.filters().iter().map(move |filter| (object, filter)))
+            .filter(|(object, filter)| {
+                let is_leave = |other| leave_of(other) == Some(filter.name.as_str());
+                !object.filters().iter().any(is_leave)
+            })
             .collect();
         let known =
             || all.iter().map(|(_, filter)| filter.name.as_str()).collect::<Vec<_>>().join(", ");
@@ -188,6 +213,11 @@ fn vm_host() -> Result<Box<dyn Host>, LoadError> {
         why: "this build has none".to_owned(),
         way_out: "use --host bpf".to_owned(),
     })
+}
+
+/// The name of the companion filter that matches those who behave again.
+fn leave_of(filter: &FilterMeta) -> Option<&str> {
+    filter.limit.as_ref()?.leave.as_deref()
 }
 
 /// How long the filter's `for` lasts with these parameters.

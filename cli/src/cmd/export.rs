@@ -10,6 +10,7 @@ use crate::output::json::scalar_text;
 use crate::output::records::offender;
 use crate::output::terminal::ColorChoice;
 use crate::probe::notify::Notifier;
+use crate::probe::{Status, of_record};
 use crate::schedule::Schedule;
 use crate::session::Selection;
 use kernel_vm::object::{FilterMeta, Severity};
@@ -204,16 +205,12 @@ fn open_journal(path: &Path) -> Result<Journal, Failure> {
 }
 
 fn send_records(journal: &Journal, filter: &FilterMeta, records: &RecordBatch) {
-    let priority = match filter.severity {
-        Some(Severity::Critical) => "3",
-        Some(Severity::Warning) | None => "4",
-    };
     let mut lost = records.len().saturating_sub(JOURNAL_RECORDS_MAX);
     for record in records.iter().take(JOURNAL_RECORDS_MAX) {
         let mut entry = Entry::default();
         let message = format!("{}: {}", filter.name, offender(&filter.record, record));
         entry.field("MESSAGE", message.as_bytes());
-        entry.field("PRIORITY", priority.as_bytes());
+        entry.field("PRIORITY", priority(filter, record).as_bytes());
         entry.field("SYSLOG_IDENTIFIER", b"kfilter");
         entry.field("KFILTER_FILTER", filter.name.as_bytes());
         for (field, value) in fields(&filter.record, record).filter(|(field, _)| !field.hidden) {
@@ -228,6 +225,19 @@ fn send_records(journal: &Journal, filter: &FilterMeta, records: &RecordBatch) {
     }
     if lost > 0 {
         say(&format!("{}: {lost} records did not reach the journal", filter.name));
+    }
+}
+
+/// syslog's number: an error, a warning, or a notice for a record that says that all is well.
+fn priority(filter: &FilterMeta, record: &[u8]) -> &'static str {
+    let declared = match filter.severity {
+        Some(Severity::Critical) => Status::Critical,
+        Some(Severity::Warning) | None => Status::Warning,
+    };
+    match of_record(&filter.record, record).unwrap_or(declared) {
+        Status::Critical => "3",
+        Status::Warning | Status::Unknown => "4",
+        Status::Ok => "5",
     }
 }
 

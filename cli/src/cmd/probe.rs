@@ -9,7 +9,7 @@ use crate::output::terminal::{ColorChoice, Style};
 use crate::output::{Format, escape, human};
 use crate::probe::line::{self, Finding};
 use crate::probe::notify::Notifier;
-use crate::probe::{Status, judge};
+use crate::probe::{Status, judge, of_record};
 use crate::schedule::Schedule;
 use crate::session::{Loaded, Selection};
 use clap::ValueEnum;
@@ -223,9 +223,10 @@ fn finding(args: &Args, loaded: &Loaded, sweep: &Sweep) -> Finding {
     };
     let look =
         Look { format: Format::Table, style: Style::for_stdout(ColorChoice::Never), width: None };
+    let verdicts = sweep.records.iter().map(|record| of_record(&filter.record, record));
     Finding {
         filter: filter.name.clone(),
-        status: judge(filter.severity, default, sweep.records.len(), &sweep.stats),
+        status: judge(filter.severity, default, verdicts, &sweep.stats),
         offenders: sweep.records.iter().map(|record| offender(&filter.record, record)).collect(),
         table: Stream::default().render(filter, &sweep.records, look),
         stats: sweep.stats,

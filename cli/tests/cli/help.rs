@@ -2,8 +2,18 @@
 
 use crate::support::{Scratch, kfilter};
 
-const SUBCOMMANDS: [&str; 9] =
-    ["compile", "check", "run", "probe", "export", "fields", "doctor", "completions", "man"];
+const SUBCOMMANDS: [&str; 10] = [
+    "compile",
+    "check",
+    "run",
+    "watch",
+    "probe",
+    "export",
+    "fields",
+    "doctor",
+    "completions",
+    "man",
+];
 
 #[test]
 fn the_main_help_lists_commands_and_exit_statuses() {

@@ -6,3 +6,4 @@ mod help;
 mod privilege;
 mod probe;
 mod support;
+mod watch;
