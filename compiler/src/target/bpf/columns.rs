@@ -33,8 +33,24 @@ use kernel_vm::schema::{Column, Table};
 use self::group::Group;
 use self::paths::Found;
 use super::kernel_types;
-use crate::asm::{Asm, JumpTooFar, Label, R0, R6, Reg};
+use crate::asm::{Asm, JumpTooFar, Label, R0, R2, R6, Reg};
+use crate::code::RelocKind;
 use crate::object::{DataType, Map, Scratch, Subprogram};
+
+/// Where on the stack the sweep's skeleton keeps the task as its iterator gave it, for
+/// helpers that ask for a pointer that the verifier trusts. What stands in `r6` meanwhile
+/// is the same address without that trust: see [`untrusted`].
+pub const TASK: i16 = -32;
+
+/// `r0 =` the task in `r1`, without the verifier's trust. Loses `r1` to `r5`.
+///
+/// For each load of a pointer through a trusted one the verifier looks for lists of trusted
+/// members in all the kernel's types, one after another: milliseconds a load. It does not
+/// for a pointer that it does not trust, and a load through one is as fast.
+pub fn untrusted(asm: &mut Asm) {
+    asm.load_core(R2, RelocKind::TypeId("task_struct"));
+    asm.call_kfunc("bpf_rdonly_cast");
+}
 
 /// Bytes of the stack that [`Columns::walk`] needs for the tables `file` and `mapping`.
 pub const WALK_STACK_BYTES: i16 = 8;
@@ -151,7 +167,7 @@ impl Columns {
         }
     }
 
-    /// Code that runs `body` for each row that belongs to the task in `r6`: the task
+    /// Code that runs `body` for each row that belongs to the task in `r6` and [`TASK`]: the task
     /// itself, or what is below it. Passes over the idle task, which is no process.
     ///
     /// `body` may use every register but `r6`, and ends by falling through or by going to

@@ -8,7 +8,7 @@ use std::mem::offset_of;
 use kernel_vm::abi::{SweepStats, Verdict};
 use kernel_vm::schema::Table;
 
-use super::columns::{Columns, WALK_STACK_BYTES};
+use super::columns::{Columns, TASK, WALK_STACK_BYTES, untrusted};
 use crate::asm::{AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R4, R6, Reg, Size};
 use crate::code::Code;
 use crate::lir::Op;
@@ -33,7 +33,8 @@ const ITERATOR: i16 = -24;
 const BUSY: i64 = 1;
 
 /// Bytes of the stack above the row body's frame.
-pub(super) const RESERVED: i32 = ITERATOR as i32 - WALK_STACK_BYTES as i32;
+pub(super) const RESERVED: i32 = TASK as i32 - WALK_STACK_BYTES as i32;
+const _: () = assert!(TASK + 8 == ITERATOR, "the task stands below the iterator");
 
 const VISITED: i16 = offset_of!(SweepStats, visited) as i16;
 const MATCHED: i16 = offset_of!(SweepStats, matched) as i16;
@@ -72,6 +73,10 @@ pub(super) fn program(
     columns.sweep_start(&mut asm);
     asm.call_kfunc("bpf_rcu_read_lock");
     let task = |asm: &mut Asm| {
+        asm.store(Size::Dw, FP, TASK, R6);
+        asm.mov(R1, R6);
+        untrusted(asm);
+        asm.mov(R6, R0);
         columns.walk(asm, RESERVED as i16, |asm, next| {
             count(asm, names.stats, VISITED);
             hooks.next = Some(next);
@@ -205,7 +210,7 @@ impl Hooks for BpfHooks<'_> {
             }
             Op::State { .. } => {
                 asm.load_map(R1, self.names.state);
-                asm.mov(R2, R6);
+                asm.load(Size::Dw, R2, FP, TASK);
                 asm.load_imm(R3, 0);
                 asm.load_imm(R4, STORAGE_CREATE);
                 asm.call_helper(HELPER_TASK_STORAGE_GET);

@@ -11,8 +11,8 @@ use kernel_vm::abi::SweepStats;
 use super::cputime::{self, Half};
 use super::paths::Found;
 use super::sums::Sum;
-use super::{Columns, field, files, mappings, memory, rows, sums, waits};
-use crate::asm::{AluOp, Asm, Cond, JumpTooFar, Label, R0, R1, R2, R3, R6, Reg, Size};
+use super::{Columns, TASK, field, files, mappings, memory, rows, sums, waits};
+use crate::asm::{AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R6, Reg, Size};
 use crate::object::{Map, Subprogram};
 
 /// Offset of the sweep's time in a filter's statistics.
@@ -191,8 +191,11 @@ pub(super) fn ensure(group: Group, columns: &Columns, asm: &mut Asm, unreadable:
     asm.load(Size::Dw, R0, R0, 0);
     asm.jump_if_imm(Cond::Eq, R0, OK, known);
     asm.jump_if_imm(Cond::Eq, R0, UNREADABLE, unreadable);
-    if group != Group::Row {
-        asm.mov(R1, R6);
+    match group {
+        Group::Row => (),
+        // These walk what belongs to the task, for which they need a trusted pointer.
+        Group::Sums | Group::Mappings => asm.load(Size::Dw, R1, FP, TASK),
+        Group::Memory | Group::Files | Group::Waits => asm.mov(R1, R6),
     }
     asm.call_subprog(&columns.symbol(group.function()));
     asm.jump_if_imm(Cond::Ne, R0, 0, unreadable);

@@ -6,10 +6,10 @@
 
 use kernel_vm::schema::EnumKind;
 
-use super::Columns;
 use super::field::{self, Hop};
 use super::group::{self, Group};
 use super::helper::{MAP_UPDATE, UPDATE_IF_ABSENT, stack_address};
+use super::{Columns, untrusted};
 use super::{object, rows};
 use crate::asm::{AluOp, Asm, Cond, FP, JumpTooFar, R0, R1, R2, R3, R4, R6, R7, R8, R9, Reg, Size};
 use crate::object::{DataType, Map, MapKind, Subprogram};
@@ -72,8 +72,11 @@ pub(super) fn subprograms(columns: &Columns) -> Result<Vec<Subprogram>, JumpTooF
         asm.store_imm(Size::Dw, R7, group::result(word), 0);
     }
     add(&mut asm, ROW, 1);
-    field::load(&mut asm, R0, R6, MM);
+    asm.mov(R1, R6);
+    untrusted(&mut asm);
+    field::load(&mut asm, R0, R0, MM);
     asm.jump_if_imm(Cond::Eq, R0, 0, done);
+    asm.mov(R2, R6);
     rows::start_mappings(&mut asm, ITERATOR);
     asm.jump_if_imm(Cond::Ne, R0, 0, refused);
 

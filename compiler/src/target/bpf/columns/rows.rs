@@ -17,8 +17,10 @@ use super::group::{self, Group};
 use super::helper::{PROBE_READ_KERNEL, stack_address};
 use super::object::Filler;
 use super::paths::Found;
-use super::{Columns, object};
-use crate::asm::{AluOp, Asm, Cond, JumpTooFar, Label, R0, R1, R2, R3, R4, R6, R7, R8, R9, Size};
+use super::{Columns, TASK, object};
+use crate::asm::{
+    AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R4, R6, R7, R8, R9, Size,
+};
 use crate::object::Subprogram;
 
 /// Words of the row's block, after its status: first what the walk leaves.
@@ -140,6 +142,7 @@ fn mappings(
     let (next, end, held) = (asm.label(), asm.label(), asm.label());
     field::load(asm, R0, R6, ("task_struct", &["mm"]));
     asm.jump_if_imm(Cond::Eq, R0, 0, next_task);
+    asm.load(Size::Dw, R2, FP, TASK);
     start_mappings(asm, iterator);
     // The lock of a busy address space is not waited for.
     asm.jump_if_imm(Cond::Eq, R0, 0, held);
@@ -166,11 +169,10 @@ fn mappings(
     end_mappings(asm, iterator);
 }
 
-/// Begins to walk the mappings of the task in `r6`; `r0` is 0 when there is something to
+/// Begins to walk the mappings of the task in `r2`; `r0` is 0 when there is something to
 /// walk. Has to be ended in any case.
 pub(super) fn start_mappings(asm: &mut Asm, iterator: i16) {
     stack_address(asm, R1, iterator);
-    asm.mov(R2, R6);
     asm.load_imm(R3, 0);
     asm.call_kfunc("bpf_iter_task_vma_new");
     asm.sign_extend(R0, 32);

@@ -8,7 +8,7 @@ use super::field::{self, Hop};
 use super::group::Group;
 use super::helper::stack_address;
 use super::paths::Found;
-use super::{Columns, group};
+use super::{Columns, group, untrusted};
 use crate::asm::{AluOp, Asm, Cond, FP, JumpTooFar, R0, R1, R2, R3, R6, R7, R8, R9, Reg, Size};
 use crate::object::Subprogram;
 
@@ -121,7 +121,8 @@ pub(super) fn subprogram(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     let (many, added) = (asm.label(), asm.label());
     let (gone, failed, done) = (asm.label(), asm.label(), asm.label());
     asm.mov(R6, R1);
-    field::load(&mut asm, R7, R6, ("task_struct", &["signal"]));
+    untrusted(&mut asm);
+    field::load(&mut asm, R7, R0, ("task_struct", &["signal"]));
     asm.load_imm(R9, ATTEMPTS.into());
 
     asm.bind(again);
