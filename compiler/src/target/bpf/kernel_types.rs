@@ -228,8 +228,13 @@ pub const KERNEL_STRUCTS: &[KernelStruct] = &[
     layout(
         "pt_regs",
         &[
+            ("r15", U64),
+            ("r14", U64),
+            ("r13", U64),
+            ("r12", U64),
+            ("bp", U64),
+            ("bx", U64),
             ("r10", U64),
-            ("cx", U64),
             ("dx", U64),
             ("si", U64),
             ("di", U64),

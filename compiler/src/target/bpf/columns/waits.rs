@@ -94,7 +94,10 @@ mod candidate {
     pub(super) const CYCLE_ID: i16 = 144;
     pub(super) const LENGTH: i16 = 152;
     pub(super) const BROKEN: i16 = 160;
-    pub(super) const BYTES: i16 = 168;
+    /// The thread waits for nothing that would come, and the registers that tell why.
+    pub(super) const PARKED: i16 = 168;
+    pub(super) const REGISTERS: [i16; 6] = [176, 184, 192, 200, 208, 216];
+    pub(super) const BYTES: i16 = 224;
 }
 
 /// Offsets of a node's words: the value of the hash map.
@@ -226,11 +229,21 @@ fn waits(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.mov(R8, R0);
     asm.load(Size::Dw, R1, R8, candidate::OWNER);
     asm.jump_if_imm(Cond::Eq, R1, 0, none);
+    let (alive, own, classed) = (asm.label(), asm.label(), asm.label());
+    // A parked thread says nothing but that the kernel refused to close a cycle.
+    let told = asm.label();
+    asm.load(Size::Dw, R1, R8, candidate::PARKED);
+    asm.jump_if_imm(Cond::Eq, R1, 0, told);
+    for member in [candidate::CYCLE, candidate::ABANDONED] {
+        asm.load(Size::Dw, R1, R8, member);
+        asm.jump_if_imm(Cond::Ne, R1, 0, told);
+    }
+    asm.jump(none);
+    asm.bind(told);
     for (from, to) in [(candidate::LOCK, WAITS_ON), (candidate::OWNER_TID, WAITS_FOR)] {
         asm.load(Size::Dw, R1, R8, from);
         asm.store(Size::Dw, R7, group::result(to), R1);
     }
-    let (alive, own, classed) = (asm.label(), asm.label(), asm.label());
     asm.load_imm(R6, of("abandoned"));
     asm.load(Size::Dw, R1, R8, candidate::ABANDONED);
     asm.jump_if_imm(Cond::Eq, R1, 0, alive);

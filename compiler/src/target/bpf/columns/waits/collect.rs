@@ -27,6 +27,9 @@ const WAIT: [i32; 2] = [0, 9];
 /// Values up to here are expected by waits for plain mutexes and rwlocks.
 const SMALL_VALUE: i32 = 3;
 
+/// How far from the stack pointer the word may be that a parked thread waits for.
+const OWN_STACK_BYTES: i32 = 512;
+
 const ITERATOR: i16 = -24;
 
 /// The walk.
@@ -104,12 +107,51 @@ fn looks_like_a_lock(asm: &mut Asm, not: Label) {
     }
     asm.jump(not);
     asm.bind(waits);
+    let zero = asm.label();
     expected(asm, R1);
-    asm.jump_if_imm(Cond::Eq, R1, 0, not);
+    asm.jump_if_imm(Cond::Eq, R1, 0, zero);
     asm.jump_if_imm(Cond::Le, R1, SMALL_VALUE, maybe);
     asm.alu_imm(AluOp::Rsh, R1, 31);
     asm.jump_if_imm(Cond::Eq, R1, 0, not);
+    asm.jump(maybe);
+    asm.bind(zero);
+    is_parked(asm, not);
     asm.bind(maybe);
+}
+
+/// Goes to `not` unless the thread waits without an end for a word of its own stack.
+fn is_parked(asm: &mut Asm, not: Label) {
+    field::load(asm, R1, R8, ("pt_regs", &["r10"]));
+    asm.jump_if_imm(Cond::Ne, R1, 0, not);
+    field::load(asm, R1, R8, ("pt_regs", &["di"]));
+    field::load(asm, R2, R8, ("pt_regs", &["sp"]));
+    asm.alu(AluOp::Sub, R1, R2);
+    asm.jump_if_imm(Cond::Ge, R1, OWN_STACK_BYTES, not);
+}
+
+/// Keeps the registers that may hold the lock of a parked thread.
+fn keep_registers(asm: &mut Asm) {
+    const PRESERVED: [Hop; 6] = [
+        ("pt_regs", &["r14"]),
+        ("pt_regs", &["r13"]),
+        ("pt_regs", &["r12"]),
+        ("pt_regs", &["bx"]),
+        ("pt_regs", &["bp"]),
+        ("pt_regs", &["r15"]),
+    ];
+    let moves = asm.label();
+    asm.store_imm(Size::Dw, R7, at::PARKED, 0);
+    for operation in LOCK_PI {
+        asm.jump_if_imm(Cond::Eq, R9, operation, moves);
+    }
+    expected(asm, R1);
+    asm.jump_if_imm(Cond::Ne, R1, 0, moves);
+    asm.store_imm(Size::Dw, R7, at::PARKED, 1);
+    for (offset, hop) in at::REGISTERS.into_iter().zip(PRESERVED) {
+        field::load(asm, R1, R8, hop);
+        asm.store(Size::Dw, R7, offset, R1);
+    }
+    asm.bind(moves);
 }
 
 /// `dst =` the value that the futex word was expected to have.
@@ -151,6 +193,7 @@ fn note(columns: &Columns, asm: &mut Asm, next: Label) {
     asm.store(Size::Dw, R7, at::FUTEX, R1);
     expected(asm, R1);
     asm.store(Size::Dw, R7, at::EXPECTED, R1);
+    keep_registers(asm);
     for offset in [
         at::LOCK,
         at::OWNER,

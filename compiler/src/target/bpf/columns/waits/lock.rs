@@ -6,11 +6,16 @@
 //! | glibc robust mutex | the start | the word itself |
 //! | glibc priority-inheriting mutex, `FUTEX_LOCK_PI` | the start | the word itself |
 //! | glibc rwlock with a writer | the third or fourth word | the seventh word |
+//! | glibc priority-inheriting mutex that the kernel refused, `FUTEX_WAIT` for ever | elsewhere | the mutex's word |
 //! | musl mutex that is recursive, error-checking or robust | the second word | the word itself |
+//!
+//! The kernel refuses to close a cycle of priority-inheriting mutexes (EDEADLK), and glibc
+//! then parks the thread on a word of its stack for ever. Which mutex it was is found by
+//! the registers that functions preserve: one of them still points to it or to its kind.
 
 use super::super::Columns;
 use super::super::helper::stack_address;
-use super::candidate::{EXPECTED, FUTEX, LOCK, OPERATION, SHARED};
+use super::candidate::{EXPECTED, FUTEX, INNER_TID, LOCK, OPERATION, PARKED, REGISTERS, SHARED};
 use crate::asm::{
     AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, Reg, Size,
 };
@@ -36,6 +41,11 @@ const CONTENDED: i32 = 2;
 const MUSL_TYPE_BITS: i32 = 0x8f;
 const MUSL_OWNED: i32 = 0x7;
 
+/// Where a glibc mutex has its kind.
+const KIND_OFFSET: i32 = 16;
+/// Below this address nothing is mapped.
+const LOWEST_ADDRESS: i32 = 4096;
+
 /// Words read before the futex word, when it is not at the start of its lock.
 const BEFORE: i16 = 3;
 const MUTEX_BYTES: i64 = 24;
@@ -47,9 +57,11 @@ const BUFFER: i16 = -40;
 pub(super) fn subprogram(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     let mut asm = Asm::new();
     let (no_mutex, in_word, none) = (asm.label(), asm.label(), asm.label());
-    let (inherits, robust) = (asm.label(), asm.label());
+    let (inherits, robust, parked) = (asm.label(), asm.label(), asm.label());
     asm.mov(R6, R1);
     asm.mov(R7, R2);
+    asm.load(Size::Dw, R1, R6, PARKED);
+    asm.jump_if_imm(Cond::Ne, R1, 0, parked);
     asm.load(Size::Dw, R8, R6, EXPECTED);
     read(&mut asm, 0, MUTEX_BYTES, none);
     word(&mut asm, R1, 0);
@@ -90,6 +102,8 @@ pub(super) fn subprogram(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     rwlock(&mut asm, 0, 2);
     rwlock(&mut asm, 1, 3);
     musl(&mut asm, none);
+    asm.bind(parked);
+    refused(&mut asm, none);
     asm.bind(none);
     asm.load_imm(R0, 0);
     asm.exit();
@@ -98,10 +112,15 @@ pub(super) fn subprogram(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
 
 /// Reads `bytes` from `before` words before the futex word.
 fn read(asm: &mut Asm, before: i16, bytes: i64, failed: Label) {
-    stack_address(asm, R1, BUFFER);
-    asm.load_imm(R2, bytes);
     asm.load(Size::Dw, R3, R6, FUTEX);
     asm.alu_imm(AluOp::Sub, R3, i32::from(before) * 4);
+    read_r3(asm, bytes, failed);
+}
+
+/// Reads `bytes` from the address in `r3`.
+fn read_r3(asm: &mut Asm, bytes: i64, failed: Label) {
+    stack_address(asm, R1, BUFFER);
+    asm.load_imm(R2, bytes);
     asm.mov(R4, R7);
     asm.load_imm(R5, 0);
     asm.call_helper(COPY_FROM_USER_TASK);
@@ -121,6 +140,44 @@ fn found(asm: &mut Asm, before: i16, flags: Reg, shared: i32) {
     asm.load(Size::Dw, R1, R6, FUTEX);
     asm.alu_imm(AluOp::Sub, R1, i32::from(before) * 4);
     asm.store(Size::Dw, R6, LOCK, R1);
+    asm.exit();
+}
+
+/// The mutex that a parked thread did not get: the first that its registers point to and
+/// that somebody else owns, or else one of its own, which it tried to lock again.
+fn refused(asm: &mut Asm, none: Label) {
+    asm.load_imm(R8, 0);
+    for register in REGISTERS {
+        for distance in [KIND_OFFSET, 0] {
+            let (other, own) = (asm.label(), asm.label());
+            asm.load(Size::Dw, R3, R6, register);
+            asm.alu_imm(AluOp::Sub, R3, distance);
+            asm.store(Size::Dw, R6, LOCK, R3);
+            asm.jump_if_imm(Cond::Lt, R3, LOWEST_ADDRESS, other);
+            read_r3(asm, MUTEX_BYTES, other);
+            word(asm, R9, 4);
+            asm.mov(R1, R9);
+            asm.alu_imm(AluOp::And, R1, !KIND_BITS);
+            asm.jump_if_imm(Cond::Ne, R1, 0, other);
+            asm.mov(R1, R9);
+            asm.alu_imm(AluOp::And, R1, KIND_INHERIT);
+            asm.jump_if_imm(Cond::Eq, R1, 0, other);
+            word(asm, R0, 0);
+            asm.alu_imm(AluOp::And, R0, OWNER_MASK);
+            asm.jump_if_imm(Cond::Eq, R0, 0, other);
+            asm.load(Size::Dw, R1, R6, INNER_TID);
+            asm.jump_if(Cond::Eq, R0, R1, own);
+            asm.alu_imm(AluOp::And, R9, KIND_SHARED);
+            asm.store(Size::Dw, R6, SHARED, R9);
+            asm.exit();
+            asm.bind(own);
+            asm.load(Size::Dw, R8, R6, LOCK);
+            asm.bind(other);
+        }
+    }
+    asm.jump_if_imm(Cond::Eq, R8, 0, none);
+    asm.store(Size::Dw, R6, LOCK, R8);
+    asm.load(Size::Dw, R0, R6, INNER_TID);
     asm.exit();
 }
 
