@@ -11,6 +11,7 @@ pub(crate) mod header;
 pub(crate) mod human;
 pub(crate) mod json;
 pub(crate) mod records;
+pub(crate) mod rings;
 pub(crate) mod table;
 pub(crate) mod terminal;
 pub(crate) mod value;

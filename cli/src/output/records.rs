@@ -3,7 +3,7 @@
 use super::table::Table;
 use super::terminal::Style;
 use super::value::shown_fields;
-use super::{Format, csv, human, json};
+use super::{Format, csv, human, json, rings};
 use kernel_vm::object::{FilterMeta, RecordMeta};
 use kfilter_loader::record::{RecordBatch, Value, fields};
 
@@ -68,7 +68,7 @@ fn as_table(filter: &FilterMeta, records: &RecordBatch, look: Look) -> String {
         let values = shown_values(&filter.record, record);
         table.row(values.map(|value| human::value(value.as_ref())).collect());
     }
-    table.render(look.width, look.style)
+    table.render(look.width, look.style) + &rings::draw(&filter.record, records)
 }
 
 fn as_json(filter: &FilterMeta, records: &RecordBatch) -> String {
