@@ -101,6 +101,7 @@ impl Build {
             source: source.to_owned(),
             programs: Vec::new(),
             subprograms: Vec::new(),
+            global: Vec::new(),
             maps: Vec::new(),
             rodata: Vec::new(),
             scratch: Vec::new(),
@@ -142,6 +143,8 @@ impl Module {
         routines.dedup();
         for wanted in routines {
             self.subprograms.push(routine::subprogram(wanted));
+            let global = wanted.numbers().map(|args| (wanted.name().to_owned(), args));
+            self.global.extend(global);
         }
         self
     }

@@ -72,17 +72,17 @@ pub(crate) fn spread() -> Function {
     let [variance, difference, weight] = f.entry();
     let step = crate::arith::emit_scale(f, difference, weight);
     // Both have the same sign, or the step is 0.
-    let positive = f.place();
-    f.branch(Cond::Sge, difference, 0, positive);
-    f.push(Op::Neg { dst: difference, src: difference });
-    f.push(Op::Neg { dst: step, src: step });
-    f.bind(positive);
+    let sign = f.alu(AluOp::Arsh, difference, 63);
+    for reg in [difference, step] {
+        f.alu_into(reg, AluOp::Xor, reg, sign);
+        f.alu_into(reg, AluOp::Sub, reg, sign);
+    }
     let (high, low) = wide_product(f, difference, step);
     let old = f.load(Base::Reg(variance), 0);
-    f.alu_into(low, AluOp::Add, low, old);
-    carry(f, low, old, high);
+    let (low, carry) = add(f, low, old);
     let old = f.load(Base::Reg(variance), 8);
     f.alu_into(high, AluOp::Add, high, old);
+    f.alu_into(high, AluOp::Add, high, carry);
 
     let kept = f.constant(ONE);
     let kept = f.alu(AluOp::Sub, kept, weight);
@@ -94,12 +94,12 @@ pub(crate) fn spread() -> Function {
     };
     let (d0, d1) = digit(f, low);
     let part = f.alu(AluOp::Rsh, d0, 32);
-    let new_low = f.alu(AluOp::Add, d1, part);
+    let (new_low, carry) = add(f, d1, part);
     let (d2, new_high) = digit(f, high);
-    carry(f, new_low, part, new_high);
+    f.alu_into(new_high, AluOp::Add, new_high, carry);
     let part = f.alu(AluOp::Lsh, d2, 32);
-    f.alu_into(new_low, AluOp::Add, new_low, part);
-    carry(f, new_low, part, new_high);
+    let (new_low, carry) = add(f, new_low, part);
+    f.alu_into(new_high, AluOp::Add, new_high, carry);
     let part = f.alu(AluOp::Rsh, d2, 32);
     f.alu_into(new_high, AluOp::Add, new_high, part);
     f.store(Base::Reg(variance), 0, new_low);
@@ -109,22 +109,24 @@ pub(crate) fn spread() -> Function {
     function
 }
 
-/// `high += 1` if the sum that left `low` after adding `part` wrapped.
-fn carry(f: &mut Function, low: VReg, part: VReg, high: VReg) {
-    let none = f.place();
-    f.branch(Cond::Ge, low, part, none);
-    f.alu_into(high, AluOp::Add, high, 1);
-    f.bind(none);
+/// The sum of two words and what it carries into the next.
+fn add(f: &mut Function, a: VReg, b: VReg) -> (VReg, VReg) {
+    let sum = f.alu(AluOp::Add, a, b);
+    let both = f.alu(AluOp::And, a, b);
+    let carry = f.alu(AluOp::Or, a, b);
+    let lost = f.alu(AluOp::Xor, sum, -1);
+    f.alu_into(carry, AluOp::And, carry, lost);
+    f.alu_into(carry, AluOp::Or, carry, both);
+    f.alu_into(carry, AluOp::Rsh, carry, 63);
+    (sum, carry)
 }
 
-/// `root(variance)`: its square root, rounded down after the low bits that do not fit 62
+/// `root(low, high)`: the square root of a variance, rounded down after the low bits that do not fit 62
 /// were dropped in pairs.
 pub(crate) fn root() -> Function {
     let mut function = Function::default();
     let f = &mut function;
-    let [variance] = f.entry();
-    let low = f.load(Base::Reg(variance), 0);
-    let high = f.load(Base::Reg(variance), 8);
+    let [low, high] = f.entry();
     let shift = f.constant(0);
     let zero = f.place();
     let narrow = f.place();

@@ -55,6 +55,8 @@ pub enum Base {
     Row,
     /// The filter's block of `.rodata` (`bpf`).
     Params,
+    /// The row body's own words in `.bss` (`bpf`).
+    Scratch,
 }
 
 /// A function that the object brings along.
@@ -64,7 +66,7 @@ pub enum Routine {
     MulDiv,
     /// What is left after a time of something that halves in another.
     Decay,
-    /// Advances a running mean and variance.
+    /// Advances a running variance.
     Spread,
     /// The square root of a variance.
     Root,
@@ -82,6 +84,16 @@ impl Routine {
             Self::Decay => "kf_decay",
             Self::Spread => "kf_spread",
             Self::Root => "kf_root",
+        }
+    }
+
+    /// How many arguments it takes, if all are numbers.
+    #[must_use]
+    pub const fn numbers(self) -> Option<u8> {
+        match self {
+            Self::MulDiv => Some(3),
+            Self::Decay | Self::Root => Some(2),
+            Self::Spread => None,
         }
     }
 }

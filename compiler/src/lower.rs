@@ -11,6 +11,7 @@ mod avail;
 mod cond;
 mod cost;
 mod history;
+mod kept;
 mod record;
 #[cfg(test)]
 #[expect(clippy::wildcard_enum_match_arm, reason = "a test singles out what it is about")]
@@ -47,6 +48,8 @@ pub struct Body {
     pub record: i32,
     /// The lowest offset from the frame pointer in use.
     pub frame: i32,
+    /// Bytes of `.bss` that values pass through (`bpf`).
+    pub scratch: u32,
 }
 
 /// Where to go when a value turns out to be unknown.
@@ -75,6 +78,7 @@ struct Lower<'a> {
     params: Option<VReg>,
     record: i32,
     frame: i32,
+    scratch: u32,
 }
 
 /// The row body of `filter` for `host`; the frame below `reserved` (negative or 0) is its.
@@ -94,10 +98,11 @@ pub fn lower(filter: &Filter, plan: &Plan, host: Host, reserved: i32) -> Body {
         params: None,
         record,
         frame: record,
+        scratch: 0,
     };
     lower.row();
     lower.f.tidy();
-    Body { function: lower.f, record, frame: lower.frame }
+    Body { function: lower.f, record, frame: lower.frame, scratch: lower.scratch }
 }
 
 impl Lower<'_> {

@@ -35,6 +35,9 @@ pub struct Module {
     pub programs: Vec<Program>,
     /// The functions that programs call: section `.text`.
     pub subprograms: Vec<Subprogram>,
+    /// Names of subprograms that take only numbers, with how many: they are global, so that
+    /// the kernel verifies each once, by itself, whatever it is called with.
+    pub global: Vec<(String, u8)>,
     /// The maps.
     pub maps: Vec<Map>,
     /// The contents of `.rodata`: the blocks that the metadata names.

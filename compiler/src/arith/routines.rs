@@ -3,7 +3,7 @@
 //! Straight-line code with forward jumps only: every host verifies it quickly.
 //!
 //! **Invariant**: a routine's arguments and result are plain numbers but for the pointers
-//! into the row's state that `spread` and `root` take.
+//! into the row's state that `spread` takes.
 
 use super::saturate_unless;
 use crate::lir::{AluOp, Cond, Function, Op, Operand, Routine, VReg};

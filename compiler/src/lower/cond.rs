@@ -1,9 +1,9 @@
 //! Conditions: code that goes one way or the other.
 
 use super::{Lower, Unknown};
-use crate::arith::Range;
+use crate::arith::{Range, Val};
 use crate::hir::{CompareOp, ExprId, ExprKind};
-use crate::lir::{Cond, Op, Operand, Place};
+use crate::lir::{Cond, Operand, Place};
 
 /// `unreadable` in a register that remembers why a condition is not known.
 const SEEN_UNREADABLE: i64 = 2;
@@ -194,17 +194,19 @@ impl Lower<'_> {
             self.jump(no);
             return;
         };
-        let seen = self.f.reg();
         let doubtful = others.iter().any(|&(id, _)| self.may_be_unknown(id));
-        if doubtful {
-            self.f.push(Op::Const { dst: seen, value: 0 });
+        let seen = doubtful.then(|| self.kept());
+        if let Some(seen) = seen {
+            self.put(seen, Val::constant(0));
         }
         for &(id, positive) in others {
             let [next, unreadable, warming] = [self.f.place(), self.f.place(), self.f.place()];
             self.cond(id, positive, yes, next, Unknown { unreadable, warming });
             for (place, why) in [(unreadable, SEEN_UNREADABLE), (warming, SEEN_WARMING)] {
                 self.bind(place);
-                self.f.push(Op::Const { dst: seen, value: why });
+                if let Some(seen) = seen {
+                    self.put(seen, Val::constant(why));
+                }
                 self.jump(next);
             }
             self.bind(next);
@@ -212,7 +214,8 @@ impl Lower<'_> {
         let failed = self.f.place();
         self.cond(last.0, last.1, yes, failed, unknown);
         self.bind(failed);
-        if doubtful {
+        if let Some(seen) = seen {
+            let seen = self.get(seen, Range::ALL).in_reg(&mut self.f);
             self.branch(Cond::Eq, seen, SEEN_UNREADABLE as i32, unknown.unreadable);
             self.branch(Cond::Eq, seen, SEEN_WARMING as i32, unknown.warming);
         }

@@ -7,10 +7,11 @@ use std::collections::HashMap;
 use kernel_vm::abi::{FIXED_ONE, PER_SECOND_SCALE};
 use kernel_vm::schema::{Type, Unit};
 
+use super::kept::Kept;
 use super::{Lower, Unknown};
 use crate::arith::{self, Range, Val};
 use crate::hir::{ExprId, ExprKind, HistoryFn};
-use crate::lir::{AluOp, Base, Cond, Op, Place, Routine, VReg};
+use crate::lir::{AluOp, Base, Cond, Place, Routine, VReg};
 use crate::plan::{Track, Wave, WaveParts};
 
 /// The status of a history whose argument could not be read.
@@ -37,21 +38,21 @@ impl Past {
 /// The change of a tracked argument; `status` is 0 when there is one.
 #[derive(Clone, Copy, Debug)]
 struct Step {
-    status: VReg,
-    delta: VReg,
+    status: Kept,
+    delta: Kept,
     range: Range,
-    dt: VReg,
+    dt: Kept,
 }
 
-/// The registers that hold a wave's results; `status` is 0 when they may be reported.
+/// Where a wave's results are; `status` is 0 when they may be reported.
 #[derive(Clone, Copy, Debug)]
 struct Moments {
-    status: VReg,
-    mean: VReg,
-    deviation: VReg,
-    zscore: VReg,
-    peak: VReg,
-    slope: VReg,
+    status: Kept,
+    mean: Kept,
+    deviation: Kept,
+    zscore: Kept,
+    peak: Kept,
+    slope: Kept,
 }
 
 impl Lower<'_> {
@@ -73,14 +74,14 @@ impl Lower<'_> {
 
     /// The places to go to when an argument is unknown: they set `status` and meet at
     /// `done`, after `body` has written the rest.
-    fn with_status(&mut self, body: impl FnOnce(&mut Self, VReg, Unknown, Place)) -> VReg {
-        let status = self.f.reg();
+    fn with_status(&mut self, body: impl FnOnce(&mut Self, Kept, Unknown, Place)) -> Kept {
+        let status = self.kept();
         let [unreadable, warming, done] = [self.f.place(), self.f.place(), self.f.place()];
         body(self, status, Unknown { unreadable, warming }, done);
         self.jump(done);
         for (place, why) in [(unreadable, UNREADABLE), (warming, WARMING)] {
             self.bind(place);
-            self.f.push(Op::Const { dst: status, value: why });
+            self.put(status, Val::constant(why));
             self.jump(done);
         }
         self.bind(done);
@@ -90,7 +91,7 @@ impl Lower<'_> {
     fn advance_track(&mut self, track: Track) {
         let Some(base) = self.past.base() else { return };
         let offset = track.offset as i32;
-        let (delta, dt) = (self.f.reg(), self.f.reg());
+        let (delta, dt) = (self.kept(), self.kept());
         let mut range = Range::ALL;
         let status = self.with_status(|lower, status, unknown, _done| {
             let value = lower.value(track.arg, unknown);
@@ -103,9 +104,10 @@ impl Lower<'_> {
             lower.branch(Cond::Eq, time, 0, unknown.warming);
             let change = arith::emit_sub(&mut lower.f, value, Val::reg(last, value.range));
             range = change.range;
-            lower.assign(delta, change);
-            lower.f.alu_into(dt, AluOp::Sub, now, time);
-            lower.f.push(Op::Const { dst: status, value: 0 });
+            lower.put(delta, change);
+            let passed = lower.f.alu(AluOp::Sub, now, time);
+            lower.put(dt, Val::reg(passed, Range::NATURAL));
+            lower.put(status, Val::constant(0));
         });
         self.past.tracks.insert(track.arg, Step { status, delta, range, dt });
     }
@@ -118,18 +120,18 @@ impl Lower<'_> {
         let Some(window) = history.window else {
             let step = self.past.tracks[&history.arg];
             self.check(step.status, unknown);
-            let delta = Val::reg(step.delta, step.range);
+            let delta = self.get(step.delta, step.range);
             if history.function != HistoryFn::Rate {
                 return delta;
             }
             let of_time = self.filter.expr(history.arg).ty == Type::Int(Unit::Duration);
             let scale = if of_time { FIXED_ONE } else { PER_SECOND_SCALE };
-            let dt = Val::reg(step.dt, Range::NATURAL);
+            let dt = self.get(step.dt, Range::NATURAL);
             return arith::emit_mul_div(&mut self.f, delta, Val::constant(scale), dt);
         };
         let wave = self.past.waves[&(history.arg, window)];
         self.check(wave.status, unknown);
-        let reg = match history.function {
+        let result = match history.function {
             HistoryFn::Mean => wave.mean,
             HistoryFn::Deviation => wave.deviation,
             HistoryFn::Zscore => wave.zscore,
@@ -137,10 +139,11 @@ impl Lower<'_> {
             HistoryFn::Slope => wave.slope,
             HistoryFn::Rate | HistoryFn::Delta => unreachable!("these have no window"),
         };
-        Val::reg(reg, Range::ALL)
+        self.get(result, Range::ALL)
     }
 
-    fn check(&mut self, status: VReg, unknown: Unknown) {
+    fn check(&mut self, status: Kept, unknown: Unknown) {
+        let status = self.get(status, Range::new(0, WARMING)).in_reg(&mut self.f);
         self.branch(Cond::Eq, status, WARMING as i32, unknown.warming);
         self.branch(Cond::Ne, status, 0, unknown.unreadable);
     }
@@ -157,18 +160,19 @@ impl Lower<'_> {
         let Some(base) = self.past.base() else { return };
         let WaveParts { start, time, mean, variance, peak, slow } = wave.parts;
         let regs = Moments {
-            status: VReg(0),
-            mean: self.f.reg(),
-            deviation: self.f.reg(),
-            zscore: self.f.reg(),
-            peak: self.f.reg(),
-            slope: self.f.reg(),
+            status: Kept::Memory(0),
+            mean: self.kept(),
+            deviation: self.kept(),
+            zscore: self.kept(),
+            peak: self.kept(),
+            slope: self.kept(),
         };
         let bits = i32::from(wave.fraction_bits);
         let status = self.with_status(|lower, status, unknown, done| {
             let value = lower.value(wave.arg, unknown);
             let window = lower.value(wave.window, unknown).in_reg(&mut lower.f);
             let x = lower.fixed_point(value, bits);
+            let x = lower.merged(x);
             let now = lower.now();
             let began = lower.f.load(base, start as i32);
             let old_time = lower.f.load(base, time as i32);
@@ -205,9 +209,9 @@ impl Lower<'_> {
                 lower.slope(slow as i32, new, (dt, kept, weight), wave.fraction_bits, regs.slope);
             }
             let age = lower.f.alu(AluOp::Sub, now, began);
-            lower.f.push(Op::Const { dst: status, value: WARMING });
+            lower.put(status, Val::constant(WARMING));
             lower.branch(Cond::Slt, age, window, done);
-            lower.f.push(Op::Const { dst: status, value: 0 });
+            lower.put(status, Val::constant(0));
         });
         self.past.waves.insert((wave.arg, wave.window), Moments { status, ..regs });
     }
@@ -226,36 +230,44 @@ impl Lower<'_> {
         self.f.alu(AluOp::Lsh, reg, bits)
     }
 
-    /// `dst = reg` without its fraction, to the nearest.
-    fn rounded(&mut self, dst: VReg, reg: VReg, bits: i32) {
+    /// Keeps `reg` without its fraction, to the nearest.
+    fn rounded(&mut self, to: Kept, reg: VReg, bits: i32) {
         let half = self.f.alu(AluOp::Add, reg, 1 << (bits - 1));
-        self.f.alu_into(dst, AluOp::Arsh, half, bits);
+        let whole = self.f.alu(AluOp::Arsh, half, bits);
+        self.put(to, Val::reg(whole, Range::ALL));
     }
 
     /// The score of the difference against the deviation before, then the deviation after.
     fn spread(&mut self, wave: &Wave, offset: i32, difference: VReg, weight: VReg, regs: &Moments) {
         let Some(state) = self.past.state else { return };
         let bits = i32::from(wave.fraction_bits);
-        let variance = self.f.alu(AluOp::Add, state, offset);
         if self.wants(wave, HistoryFn::Zscore) {
             let done = self.f.place();
-            self.f.push(Op::Const { dst: regs.zscore, value: 0 });
+            self.put(regs.zscore, Val::constant(0));
             self.branch(Cond::Eq, difference, 0, done);
-            let root = self.f.call(Routine::Root, &[variance]);
+            let root = self.root(offset);
             let root = Val::reg(root, Range::NATURAL);
             let unit = Val::constant(1 << bits);
             let deviation = arith::emit_pick(&mut self.f, Cond::Sgt, root, unit);
             let difference = Val::reg(difference, Range::ALL);
             let one = Val::constant(FIXED_ONE);
             let score = arith::emit_mul_div(&mut self.f, difference, one, deviation);
-            self.assign(regs.zscore, score);
+            self.put(regs.zscore, score);
             self.bind(done);
         }
+        let variance = self.f.alu(AluOp::Add, state, offset);
         self.f.call(Routine::Spread, &[variance, difference, weight]);
         if self.wants(wave, HistoryFn::Deviation) {
-            let root = self.f.call(Routine::Root, &[variance]);
+            let root = self.root(offset);
             self.rounded(regs.deviation, root, bits);
         }
+    }
+
+    /// The square root of the variance at `offset`.
+    fn root(&mut self, offset: i32) -> VReg {
+        let Some(base) = self.past.base() else { unreachable!("a wave has state") };
+        let (low, high) = (self.f.load(base, offset), self.f.load(base, offset + 8));
+        self.f.call(Routine::Root, &[low, high])
     }
 
     /// The larger of `x` and the old peak after fading towards `x`.
@@ -279,7 +291,7 @@ impl Lower<'_> {
         mean: VReg,
         (dt, kept, weight): (VReg, VReg, VReg),
         bits: u8,
-        dst: VReg,
+        to: Kept,
     ) {
         let Some(base) = self.past.base() else { return };
         let old = self.f.load(base, slow);
@@ -299,6 +311,6 @@ impl Lower<'_> {
         let lag = arith::emit_mul(&mut self.f, lag, Val::constant(1 << (bits - shared)));
         let gap = Val::reg(gap, Range::ALL);
         let slope = arith::emit_mul_div(&mut self.f, gap, scale, lag);
-        self.assign(dst, slope);
+        self.put(to, slope);
     }
 }

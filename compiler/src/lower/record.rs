@@ -3,18 +3,19 @@
 use kernel_vm::schema::{Column, Type};
 
 use super::avail::Key;
+use super::kept::Kept;
 use super::{Host, Lower, Unknown};
-use crate::arith::Val;
+use crate::arith::{Range, Val};
 use crate::hir::{ColumnRef, ExprId, ExprKind};
-use crate::lir::{AluOp, Base, Op, VReg};
+use crate::lir::{AluOp, Base, Op};
 use crate::plan::Field;
 
 impl Lower<'_> {
     /// Fills the record and hands it over. A field that is unknown is zero, and its bit in
     /// the record's header is set.
     pub(super) fn emit(&mut self) {
-        let missing = self.f.reg();
-        self.f.push(Op::Const { dst: missing, value: 0 });
+        let missing = self.kept();
+        self.put(missing, Val::constant(0));
         for (index, field) in self.plan.fields.iter().enumerate() {
             self.mark(field.expr);
             let [absent, next] = [self.f.place(), self.f.place()];
@@ -27,13 +28,16 @@ impl Lower<'_> {
             self.set_bit(missing, index);
             self.bind(next);
         }
+        let missing = self.get(missing, Range::ALL).in_reg(&mut self.f);
         self.f.store(Base::Frame, self.record, missing);
         self.f.push(Op::Emit);
     }
 
-    fn set_bit(&mut self, mask: VReg, index: usize) {
+    fn set_bit(&mut self, mask: Kept, index: usize) {
+        let old = self.get(mask, Range::ALL).in_reg(&mut self.f);
         let bit = Val::constant((1_u64 << index) as i64).operand(&mut self.f);
-        self.f.alu_into(mask, AluOp::Or, mask, bit);
+        let new = self.f.alu(AluOp::Or, old, bit);
+        self.put(mask, Val::reg(new, Range::ALL));
     }
 
     fn field(&mut self, field: &Field, absent: Unknown) {

@@ -151,17 +151,17 @@ impl Lower<'_> {
 
     fn choice(&mut self, c: ExprId, a: ExprId, b: ExprId, unknown: Unknown) -> Val {
         let [first, second, done] = [self.f.place(), self.f.place(), self.f.place()];
-        let dst = self.f.reg();
+        let chosen = self.kept();
         self.cond(c, true, first, second, unknown);
         self.bind(first);
         let x = self.value(a, unknown);
-        self.assign(dst, x);
+        self.put(chosen, x);
         self.jump(done);
         self.bind(second);
         let y = self.value(b, unknown);
-        self.assign(dst, y);
+        self.put(chosen, y);
         self.bind(done);
-        Val::reg(dst, x.range.union(y.range))
+        self.get(chosen, x.range.union(y.range))
     }
 
     pub(super) fn assign(&mut self, dst: crate::lir::VReg, val: Val) {
@@ -177,14 +177,14 @@ impl Lower<'_> {
     /// A condition as a number.
     fn boolean(&mut self, id: ExprId, unknown: Unknown) -> Val {
         let [yes, no, done] = [self.f.place(), self.f.place(), self.f.place()];
-        let dst = self.f.reg();
+        let answer = self.kept();
         self.cond(id, true, yes, no, unknown);
         self.bind(yes);
-        self.f.push(Op::Const { dst, value: 1 });
+        self.put(answer, Val::constant(1));
         self.jump(done);
         self.bind(no);
-        self.f.push(Op::Const { dst, value: 0 });
+        self.put(answer, Val::constant(0));
         self.bind(done);
-        Val::reg(dst, Range::new(0, 1))
+        self.get(answer, Range::new(0, 1))
     }
 }

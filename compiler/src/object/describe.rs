@@ -60,6 +60,13 @@ pub(super) fn describe(module: &Module, types: &mut Types) -> Result<Described, 
         .subprograms
         .iter()
         .map(|subprogram| {
+            let global = module.global.iter().find(|(name, _)| *name == subprogram.name);
+            if let Some(&(_, args)) = global {
+                let names = ["a", "b", "c", "d", "e"];
+                let args: Vec<_> = names.into_iter().take(args.into()).map(|a| (a, long)).collect();
+                let prototype = types.btf.prototype(long, &args);
+                return types.btf.function(&subprogram.name, prototype, Linkage::Global);
+            }
             // The kernel verifies static functions where they are called, with what is
             // passed there, and reads no arguments from a prototype.
             let prototype = types.btf.prototype(long, &[]);

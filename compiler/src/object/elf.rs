@@ -31,9 +31,13 @@ pub(super) fn write(
     };
     for section in code {
         let id = file.section(section.name, SectionKind::Text, &section.bytes, INSN_ALIGN);
-        let scope =
-            if section.name == TEXT { SymbolScope::Compilation } else { SymbolScope::Dynamic };
         for function in &section.functions {
+            let global = module.global.iter().any(|(name, _)| *name == function.name);
+            let scope = if section.name == TEXT && !global {
+                SymbolScope::Compilation
+            } else {
+                SymbolScope::Dynamic
+            };
             let (offset, size) = (function.offset as u64, function.size as u64);
             file.symbol(&function.name, Some(id), offset, size, SymbolKind::Text, scope)?;
         }

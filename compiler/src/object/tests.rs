@@ -40,6 +40,7 @@ fn module(code: Code) -> Module {
             code,
         }],
         subprograms: vec![subprogram("first"), subprogram("second")],
+        global: Vec::new(),
         maps: vec![Map {
             name: "counts".to_owned(),
             kind: MapKind::Hash,

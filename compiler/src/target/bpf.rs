@@ -77,7 +77,9 @@ pub fn compile(filter: &Filter, plan: &Plan, rodata: u32, bss: u32) -> Result<Sw
         if waiting::implies_waiting(filter) { columns.restricted_to_waiting() } else { columns };
     let body = lower(filter, plan, Host::Bpf, sweep::RESERVED);
     let (records, state) = (records_map(&filter.name), state_map(&filter.name));
-    let names = sweep::Names { records: &records, state: &state, stats: bss, params: rodata };
+    let own = place.scratch + columns.scratch_bytes();
+    let names =
+        sweep::Names { records: &records, state: &state, stats: bss, scratch: own, params: rodata };
     let (code, frame_bytes) = sweep::program(filter.table, plan, &body, &columns, &names)?;
     let mut maps = vec![Map {
         name: records,
@@ -98,6 +100,11 @@ pub fn compile(filter: &Filter, plan: &Plan, rodata: u32, bss: u32) -> Result<Sw
         });
     }
     maps.extend(columns.maps());
+    let mut scratch = columns.scratch();
+    if body.scratch > 0 {
+        let name = format!("{}_values", filter.name);
+        scratch.push(Scratch { name, offset: own, ty: DataType::words(body.scratch / 8) });
+    }
     Ok(Sweep {
         program: Program {
             name: sweep_symbol(&filter.name),
@@ -106,9 +113,9 @@ pub fn compile(filter: &Filter, plan: &Plan, rodata: u32, bss: u32) -> Result<Sw
         },
         maps,
         subprograms: columns.subprograms()?,
-        scratch: columns.scratch(),
+        scratch,
         routines: body.function.routines(),
-        bss_bytes: SWEEP_STATS_BYTES as u32 + columns.scratch_bytes(),
+        bss_bytes: own + body.scratch - bss,
         frame_bytes,
     })
 }

@@ -17,6 +17,9 @@ pub(crate) trait Hooks {
     /// `Exit`. A result goes to `dst`, a jump to `to`.
     fn special(&mut self, asm: &mut Asm, op: &Op, dst: Reg, to: Option<Label>);
 
+    /// `dst =` the address `offset` bytes into the row body's own words.
+    fn scratch(&mut self, asm: &mut Asm, dst: Reg, offset: i32);
+
     /// `dst =` the 8 bytes `offset` bytes into the filter's parameters.
     fn param(&mut self, asm: &mut Asm, dst: Reg, offset: i32);
 }
@@ -68,22 +71,21 @@ impl Encoder<'_> {
             }
             Op::Load { dst, base, offset } => {
                 let into = self.result(*dst);
-                match base {
-                    Base::Params => self.hooks.param(self.asm, into, *offset),
-                    Base::Reg(_) | Base::Frame | Base::Row => {
-                        let base = self.base(*base);
-                        self.asm.load(Size::Dw, into, base, short(*offset));
-                    }
+                if *base == Base::Params {
+                    self.hooks.param(self.asm, into, *offset);
+                } else {
+                    let (base, offset) = self.address(*base, *offset);
+                    self.asm.load(Size::Dw, into, base, offset);
                 }
                 self.keep(*dst, into);
             }
             Op::Store { base, offset, src } => {
-                let base = self.base(*base);
+                let (base, offset) = self.address(*base, *offset);
                 match src {
-                    Operand::Imm(imm) => self.asm.store_imm(Size::Dw, base, short(*offset), *imm),
+                    Operand::Imm(imm) => self.asm.store_imm(Size::Dw, base, offset, *imm),
                     Operand::Reg(reg) => {
                         let reg = self.read(*reg, R0);
-                        self.asm.store(Size::Dw, base, short(*offset), reg);
+                        self.asm.store(Size::Dw, base, offset, reg);
                     }
                 }
             }
@@ -167,11 +169,16 @@ impl Encoder<'_> {
         }
     }
 
-    fn base(&mut self, base: Base) -> Reg {
+    /// A register and what is to be added to it; the register may be `r1`.
+    fn address(&mut self, base: Base, offset: i32) -> (Reg, i16) {
         match base {
-            Base::Reg(reg) => self.read(reg, R1),
-            Base::Frame => FP,
-            Base::Row => R6,
+            Base::Reg(reg) => (self.read(reg, R1), short(offset)),
+            Base::Frame => (FP, short(offset)),
+            Base::Row => (R6, short(offset)),
+            Base::Scratch => {
+                self.hooks.scratch(self.asm, R1, offset);
+                (R1, 0)
+            }
             Base::Params => unreachable!("parameters are read through the hook"),
         }
     }

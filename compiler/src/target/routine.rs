@@ -40,6 +40,10 @@ impl Hooks for Plain {
         unreachable!("a routine has no {op:?}");
     }
 
+    fn scratch(&mut self, _asm: &mut Asm, _dst: Reg, _offset: i32) {
+        unreachable!("only the kernel's verifier makes values go through memory");
+    }
+
     fn param(&mut self, _asm: &mut Asm, _dst: Reg, _offset: i32) {
         unreachable!("a routine has no parameters of a filter");
     }

@@ -64,6 +64,10 @@ impl Hooks for VmHooks {
         asm.call_helper(HELPER_EMIT);
     }
 
+    fn scratch(&mut self, _asm: &mut Asm, _dst: Reg, _offset: i32) {
+        unreachable!("only the kernel's verifier makes values go through memory");
+    }
+
     fn param(&mut self, _asm: &mut Asm, _dst: Reg, _offset: i32) {
         unreachable!("lowering for rows reads parameters through their register");
     }

@@ -65,6 +65,7 @@ pub(crate) fn sweep_module(name: &str, source: &str, code: Code) -> Module {
             code,
         }],
         subprograms: Vec::new(),
+        global: Vec::new(),
         maps: vec![Map {
             name: filter.bpf.records.clone(),
             kind: MapKind::RingBuf,

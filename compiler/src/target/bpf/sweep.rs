@@ -53,6 +53,8 @@ pub(super) struct Names<'a> {
     pub(super) state: &'a str,
     /// Offset of the statistics in `.bss`.
     pub(super) stats: u32,
+    /// Offset of the row body's own words in `.bss`.
+    pub(super) scratch: u32,
     /// Offset of the parameters in `.rodata`.
     pub(super) params: u32,
 }
@@ -244,6 +246,10 @@ impl Hooks for BpfHooks<'_> {
             | Op::Call { .. }
             | Op::Return(_) => unreachable!("{op:?} is encoded for every target alike"),
         }
+    }
+
+    fn scratch(&mut self, asm: &mut Asm, dst: Reg, offset: i32) {
+        asm.load_data(dst, ".bss", self.names.scratch + offset as u32);
     }
 
     fn param(&mut self, asm: &mut Asm, dst: Reg, offset: i32) {
