@@ -235,10 +235,12 @@ impl<'e, 'm, 'v, H: Host> Machine<'e, 'm, 'v, H> {
         let compared = if op == AtomicOp::Cmpxchg { self.get(Reg::R0)? } else { 0 };
         let (operand, compared) = (eval::mov(width, operand), eval::mov(width, compared));
         self.memory.store(at, size, eval::atomic(op, old, operand, compared))?;
-        match op {
-            AtomicOp::Cmpxchg => self.set(Reg::R0, old),
-            _ if op.fetches() => self.set(src, old),
-            _ => Ok(()),
+        if op == AtomicOp::Cmpxchg {
+            self.set(Reg::R0, old)
+        } else if op.fetches() {
+            self.set(src, old)
+        } else {
+            Ok(())
         }
     }
 

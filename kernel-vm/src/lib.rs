@@ -34,4 +34,6 @@ pub mod map;
 pub mod object;
 pub mod run;
 pub mod schema;
+#[cfg(test)]
+mod soundness;
 pub mod verify;

@@ -113,7 +113,7 @@ impl State {
         }
     }
 
-    fn init_of(&self, slot: usize) -> u8 {
+    pub(crate) fn init_of(&self, slot: usize) -> u8 {
         self.init.get(slot).copied().unwrap_or(0)
     }
 
@@ -184,7 +184,7 @@ impl State {
     }
 
     /// The whole value of a slot, when it is remembered.
-    pub(super) fn spilled(&self, slot: usize) -> Option<&Value> {
+    pub(crate) fn spilled(&self, slot: usize) -> Option<&Value> {
         self.value(slot)
     }
 }

@@ -1,0 +1,90 @@
+//! The suite that holds the verifier to its promises.
+//!
+//! Programs by chance and their mutants are verified; each accepted one is run by the
+//! checked engine on many inputs, and before each insn every concrete register and stack
+//! slot must lie in the verifier's abstract value. No access may fail, the bound on insns
+//! must hold, and the interpreter (and rbpf, for programs that it can run) must give the
+//! same results. `docs/soundness.md` tells what this found.
+
+mod contain;
+mod generate;
+
+use std::string::String;
+use std::vec::Vec;
+
+use crate::isa::{RawInsn, scatter};
+use contain::{Bench, Verdict};
+use generate::Generator;
+
+/// How often programs are tried, accepted and changed.
+#[derive(Debug, Default)]
+struct Count {
+    tried: u64,
+    accepted: u64,
+}
+
+/// A small change: of a field, an opcode, a place.
+fn mutate(program: &mut [RawInsn], state: &mut u64) {
+    let bits = scatter(state);
+    let at = (bits >> 32) as usize % program.len();
+    match bits & 7 {
+        0 => program[at].imm = program[at].imm.wrapping_add((bits >> 8 & 3) as i32 - 1),
+        1 => program[at].off = program[at].off.wrapping_add((bits >> 8 & 3) as i16 - 1),
+        2 => program[at].regs ^= 1 << (bits >> 8 & 7),
+        3 => program[at].code ^= 1 << (bits >> 8 & 7),
+        4 => program[at].imm = [0, -1, i32::MAX, i32::MIN][(bits >> 8 & 3) as usize],
+        5 => program[at].off = (bits >> 8) as i16 >> (bits >> 40 & 15),
+        _ => {
+            let other = (bits >> 16) as usize % program.len();
+            program.swap(at, other);
+        }
+    }
+}
+
+/// Tries programs until `programs` were tried or a promise is broken.
+fn campaign(from: u64, programs: u64, inputs: u64) -> Result<Count, String> {
+    let mut bench = Bench::new();
+    let mut count = Count::default();
+    for seed in from..from.saturating_add(programs) {
+        let mut generator = Generator::new(seed);
+        let mut program = generator.program();
+        let mut state = seed;
+        for round in 0..3 {
+            count.tried += 1;
+            // A mutant may do what rbpf does in its own way.
+            let pure = generator.pure && round == 0;
+            match bench.try_program(&program, &generator.constants, inputs, pure) {
+                Ok(Verdict::Refused) => {}
+                Ok(Verdict::Held) => count.accepted += 1,
+                Err(what) => {
+                    let text = crate::asm::disassemble(&program);
+                    let text: Vec<String> =
+                        text.lines().map(|line| std::format!("  {line}\n")).collect();
+                    return Err(std::format!("seed {seed}: {what}\n{}", text.concat()));
+                }
+            }
+            mutate(&mut program, &mut state);
+        }
+    }
+    Ok(count)
+}
+
+/// How many programs a run of the suite tries; `KFILTER_FUZZ_SECONDS` gives it time.
+#[test]
+fn accepted_programs_keep_what_the_verifier_promised() {
+    let seconds = std::env::var("KFILTER_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok());
+    let start = std::time::Instant::now();
+    let mut from = 0;
+    let (mut tried, mut accepted) = (0, 0);
+    loop {
+        let count = campaign(from, 5_000, 6).unwrap_or_else(|what| panic!("{what}"));
+        from += 5_000;
+        tried += count.tried;
+        accepted += count.accepted;
+        if start.elapsed().as_secs() >= seconds.unwrap_or(0) {
+            break;
+        }
+    }
+    std::println!("{tried} programs, {accepted} accepted, {:?}", start.elapsed());
+    assert!(accepted * 8 > tried, "too few programs are accepted: {accepted} of {tried}");
+}
