@@ -14,6 +14,7 @@ use kernel_vm::object::FilterMeta;
 use std::time::Duration;
 
 pub mod bpf;
+pub mod vm;
 
 /// Which host runs a filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -22,8 +22,10 @@ pub mod kernel_log;
 pub mod limit;
 pub mod link;
 pub mod params;
+pub mod procfs;
 pub mod record;
 pub mod sys;
+pub mod waits;
 
 pub use elf::Object;
 pub use error::{ErrorClass, LoadError};

@@ -5,6 +5,7 @@
 //! `sys/memory.rs`. A call's buffers are borrowed for as long as the kernel sees them.
 
 mod attr;
+mod clock;
 mod error;
 #[cfg(test)]
 pub(crate) mod fake;
@@ -12,6 +13,7 @@ mod kernel;
 mod memory;
 pub mod ring;
 
+pub use clock::{boot_time_ns, process_cpu_ns};
 pub use error::{Errno, SyscallError};
 pub use kernel::Kernel;
 pub use memory::{FileBytes, SharedMemory};

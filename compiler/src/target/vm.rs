@@ -10,7 +10,7 @@ use crate::regalloc::allocate;
 use crate::target::encode::{Hooks, encode};
 
 /// The helper that a record is handed to.
-pub const HELPER_EMIT: i32 = 1;
+pub const HELPER_EMIT: i32 = kernel_vm::helper::Helper::Emit.id();
 
 /// The program of `filter` and the routines that it calls.
 ///

@@ -1,0 +1,68 @@
+//! The system call of a blocked thread: proc_pid_syscall(5).
+
+/// The number of futex(2) on x86-64.
+const SYS_FUTEX: u64 = 202;
+/// Operations without FUTEX_PRIVATE_FLAG and FUTEX_CLOCK_REALTIME.
+const OPERATION_MASK: u64 = 0x7f;
+
+/// A wait on a futex that may be a lock's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Futex {
+    /// Address of the futex word.
+    pub address: u64,
+    /// FUTEX_LOCK_PI or FUTEX_LOCK_PI2: the kernel itself knows the owner.
+    pub inherits: bool,
+    /// The value that the word was expected to have.
+    pub expected: u32,
+}
+
+impl Futex {
+    /// Reads `nr arg1 … arg6 sp pc`; `None` for anything but a wait that a lock may make.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(text).ok()?;
+        let mut words = text.split_whitespace();
+        if words.next()?.parse::<u64>().ok()? != SYS_FUTEX {
+            return None;
+        }
+        let mut argument = || u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok();
+        let (address, operation, value) = (argument()?, argument()?, argument()?);
+        let expected = (value & u64::from(u32::MAX)) as u32;
+        match operation & OPERATION_MASK {
+            6 | 13 => Some(Self { address, inherits: true, expected }),
+            // Mutexes and rwlocks wait for small values, robust and musl's for an owner with
+            // the waiters' bit; a condition variable's counter may be anything else.
+            0 | 9 if (1..=3).contains(&expected) || expected >> 31 == 1 => {
+                Some(Self { address, inherits: false, expected })
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn only_waits_that_a_lock_makes_are_taken() {
+        let parse = |text: &str| Futex::parse(text.as_bytes());
+        let wait = Futex { address: 0x7f00, inherits: false, expected: 2 };
+        assert_eq!(parse("202 0x7f00 0x80 0x2 0x0 0x0 0x0 0x7ffd 0x7f01\n"), Some(wait));
+        let inherits = Futex { inherits: true, expected: 0, ..wait };
+        assert_eq!(parse("202 0x7f00 0x86 0x0 0x0 0x0 0x0 0x7ffd 0x7f01\n"), Some(inherits));
+        assert_eq!(parse("202 0x7f00 0x189 0x0 0x0 0x0 0xffffffff 0x7ffd 0x7f01\n"), None);
+        assert_eq!(parse("202 0x7f00 0x81 0x2 0x0 0x0 0x0 0x7ffd 0x7f01\n"), None);
+        assert_eq!(parse("7 0x7f00 0x80 0x2 0x0 0x0 0x0 0x7ffd 0x7f01\n"), None);
+        assert_eq!(parse("running\n"), None);
+        assert_eq!(parse("-1 0x7ffd 0x7f01\n"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_answered(text in prop::collection::vec(any::<u8>(), 0..120)) {
+            let _ = Futex::parse(&text);
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! From owners to rings.
+
+use super::{Class, Wait, Waiter};
+use std::collections::{HashMap, HashSet};
+
+/// Classifies every waiter. `owner` finds the thread that owns its lock; `unchanged` looks
+/// at a waiter a second time.
+pub(super) fn resolve(
+    waiters: &[Waiter],
+    owner: impl Fn(&Waiter) -> Option<i32>,
+    unchanged: impl Fn(&Waiter) -> bool,
+) -> HashMap<i32, Wait> {
+    let index: HashMap<i32, usize> =
+        waiters.iter().enumerate().map(|(at, waiter)| (waiter.tid, at)).collect();
+    let owners: Vec<Option<i32>> = waiters.iter().map(&owner).collect();
+    let next = |at: usize| owners[at].and_then(|tid| index.get(&tid).copied());
+    let mut waits = HashMap::new();
+    for (at, waiter) in waiters.iter().enumerate() {
+        let class = match owners[at] {
+            None => Class::Abandoned,
+            Some(tid) if tid == waiter.tid => Class::Own,
+            Some(_) => Class::Waiting,
+        };
+        let wait = Wait {
+            address: waiter.lock.address.cast_signed(),
+            owner: owners[at].map_or(0, i64::from),
+            class,
+            ..Wait::default()
+        };
+        waits.insert(waiter.tid, wait);
+    }
+    for ring in rings(waiters.len(), next) {
+        // Two looks at every member, and nothing moved: all edges existed at one time.
+        if !ring.iter().all(|&at| unchanged(&waiters[at]) && owner(&waiters[at]) == owners[at]) {
+            for &at in &ring {
+                waits.remove(&waiters[at].tid);
+            }
+            continue;
+        }
+        let id = ring.iter().map(|&at| i64::from(waiters[at].tid)).min().unwrap_or(0);
+        let length = i64::try_from(ring.len()).unwrap_or(i64::MAX);
+        for &at in &ring {
+            if let Some(wait) = waits.get_mut(&waiters[at].tid) {
+                wait.class = if length == 1 { Class::Own } else { Class::Cycle };
+                (wait.cycle_id, wait.cycle_length) = (id, length);
+            }
+        }
+    }
+    for (at, waiter) in waiters.iter().enumerate() {
+        let abandoned = owners[at].is_none();
+        if abandoned && !(unchanged(waiter) && owner(waiter).is_none()) {
+            waits.remove(&waiter.tid);
+        }
+    }
+    waits
+}
+
+/// The rings among `count` nodes that each lead to at most one other.
+fn rings(count: usize, next: impl Fn(usize) -> Option<usize>) -> Vec<Vec<usize>> {
+    let mut rings = Vec::new();
+    let mut seen = HashSet::new();
+    for first in 0..count {
+        let mut path = Vec::new();
+        let mut on_path = HashMap::new();
+        let mut at = Some(first);
+        while let Some(node) = at {
+            if let Some(&position) = on_path.get(&node) {
+                rings.push(path.split_off(position));
+                break;
+            }
+            if !seen.insert(node) {
+                break;
+            }
+            on_path.insert(node, path.len());
+            path.push(node);
+            at = next(node);
+        }
+    }
+    rings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::waits::{Futex, Lock};
+
+    fn waiter(tid: i32, owner: i32) -> Waiter {
+        Waiter {
+            pid: 1,
+            tid,
+            namespace: 0,
+            inner_tid: tid,
+            start: 1,
+            switches: (0, 0),
+            futex: Futex { address: 0, inherits: false, expected: 2 },
+            lock: Lock { address: 0x1000, owner, shared: false },
+        }
+    }
+
+    fn classes(edges: &[(i32, i32)], gone: &[i32], moved: &[i32]) -> Vec<(i32, Class, i64)> {
+        let waiters: Vec<Waiter> = edges.iter().map(|&(from, to)| waiter(from, to)).collect();
+        let owner = |waiter: &Waiter| Some(waiter.lock.owner).filter(|owner| !gone.contains(owner));
+        let waits = resolve(&waiters, owner, |waiter| !moved.contains(&waiter.tid));
+        let mut all: Vec<(i32, Class, i64)> =
+            waits.iter().map(|(&tid, wait)| (tid, wait.class, wait.cycle_length)).collect();
+        all.sort_unstable_by_key(|each| each.0);
+        all
+    }
+
+    #[test]
+    fn rings_and_their_tails_are_told_apart() {
+        // 1 → 2 → 3 → 1, and 4 waits for a member, 5 for 4.
+        let edges = [(5, 4), (4, 2), (1, 2), (2, 3), (3, 1)];
+        assert_eq!(
+            classes(&edges, &[], &[]),
+            [
+                (1, Class::Cycle, 3),
+                (2, Class::Cycle, 3),
+                (3, Class::Cycle, 3),
+                (4, Class::Waiting, 0),
+                (5, Class::Waiting, 0),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_lock_of_its_own_is_a_class_of_its_own() {
+        assert_eq!(classes(&[(1, 1)], &[], &[]), [(1, Class::Own, 1)]);
+    }
+
+    #[test]
+    fn an_owner_that_has_gone_abandons_the_lock() {
+        assert_eq!(classes(&[(1, 9)], &[9], &[]), [(1, Class::Abandoned, 0)]);
+        assert_eq!(classes(&[(1, 9)], &[9], &[1]), []);
+    }
+
+    #[test]
+    fn one_that_moved_breaks_the_ring() {
+        assert_eq!(classes(&[(1, 2), (2, 1)], &[], &[2]), []);
+    }
+
+    #[test]
+    fn contention_without_a_ring_is_only_waiting() {
+        assert_eq!(
+            classes(&[(1, 9), (2, 9), (3, 1)], &[], &[]),
+            [(1, Class::Waiting, 0), (2, Class::Waiting, 0), (3, Class::Waiting, 0)]
+        );
+    }
+
+    #[test]
+    fn long_rings_are_walked_once() {
+        let edges: Vec<(i32, i32)> = (0..2000).map(|at| (at + 1, (at + 1) % 2000 + 1)).collect();
+        let all = classes(&edges, &[], &[]);
+        assert!(all.iter().all(|each| each.1 == Class::Cycle && each.2 == 2000));
+    }
+}
