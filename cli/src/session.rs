@@ -6,6 +6,7 @@ use crate::output::terminal::ColorChoice;
 use clap::ValueEnum;
 use kernel_vm::object::{FilterMeta, HoldMeta};
 use kfilter_loader::host::bpf::{BpfHost, system_values};
+use kfilter_loader::host::vm::VmHost;
 use kfilter_loader::params::{self, Given};
 use kfilter_loader::sys::Kernel;
 use kfilter_loader::{ErrorClass, Host, HostKind, LoadError, Object, Request, Session, Sweep};
@@ -187,8 +188,7 @@ impl Selection {
                 }
             }
         }
-        load_all(&mut *vm_host().map_err(|error| failure(&error))?, requests)
-            .map_err(|error| failure(&error))
+        load_all(&mut VmHost, requests).map_err(|error| failure(&error))
     }
 }
 
@@ -204,15 +204,6 @@ fn load_all(host: &mut dyn Host, requests: &[Request<'_>]) -> Result<Vec<Loaded>
             })
         })
         .collect()
-}
-
-/// The VM over /proc.
-fn vm_host() -> Result<Box<dyn Host>, LoadError> {
-    Err(LoadError::Missing {
-        what: "the vm host".to_owned(),
-        why: "this build has none".to_owned(),
-        way_out: "use --host bpf".to_owned(),
-    })
 }
 
 /// The name of the companion filter that matches those who behave again.
@@ -254,7 +245,7 @@ pub(crate) fn attempt(host: HostKind, text: &str) -> Result<Sweep, LoadError> {
     let request = Request::new(&object, &name, &[], system_values(&Kernel))?;
     let mut session = match host {
         HostKind::Bpf => BpfHost::running().load(&request)?,
-        HostKind::Vm => vm_host()?.load(&request)?,
+        HostKind::Vm => VmHost.load(&request)?,
     };
     session.sweep()
 }
