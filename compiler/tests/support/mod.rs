@@ -10,12 +10,12 @@ use kfilter_compiler::asm::{AluOp, Asm, Cond, FP, R0, R1, R2, R3, R4, R6, R7, Si
 use kfilter_compiler::code::{Code, FieldPath};
 use kfilter_compiler::hir::Span;
 use kfilter_compiler::object::{self, Map, MapKind, Module, Program, ProgramSection};
-use kfilter_compiler::target::bpf::columns::{Columns, Place};
+use kfilter_compiler::target::bpf::columns::{Columns, Place, TASK, untrusted};
 
 /// Where the iterator lives on a sweep's stack.
 const ITERATOR: i16 = -24;
 /// Where the visited rows are counted.
-const VISITED: i16 = -32;
+const VISITED: i16 = -48;
 /// Where the iterator of files or mappings lives.
 const INNER_ITERATOR: i16 = -40;
 
@@ -151,6 +151,10 @@ pub(crate) fn column_sweep(table: Table, columns: &[&'static Column]) -> Module 
         flags,
         |asm| reader.sweep_start(asm),
         |asm| {
+            asm.store(Size::Dw, FP, TASK, R6);
+            asm.mov(R1, R6);
+            untrusted(asm, "task_struct");
+            asm.mov(R6, R0);
             reader.walk(asm, INNER_ITERATOR, |asm, _next| {
                 for column in columns {
                     hand_over(asm, &reader, column);

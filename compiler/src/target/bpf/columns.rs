@@ -42,13 +42,13 @@ use crate::object::{DataType, Map, Scratch, Subprogram};
 /// is the same address without that trust: see [`untrusted`].
 pub const TASK: i16 = -32;
 
-/// `r0 =` the task in `r1`, without the verifier's trust. Loses `r1` to `r5`.
+/// `r0 =` the kernel struct of that name in `r1`, without the verifier's trust. Loses `r1` to `r5`.
 ///
 /// For each load of a pointer through a trusted one the verifier looks for lists of trusted
 /// members in all the kernel's types, one after another: milliseconds a load. It does not
 /// for a pointer that it does not trust, and a load through one is as fast.
-pub fn untrusted(asm: &mut Asm) {
-    asm.load_core(R2, RelocKind::TypeId("task_struct"));
+pub fn untrusted(asm: &mut Asm, name: &'static str) {
+    asm.load_core(R2, RelocKind::TypeId(name));
     asm.call_kfunc("bpf_rdonly_cast");
 }
 

@@ -77,7 +77,7 @@ pub(super) fn program(
     let task = |asm: &mut Asm| {
         asm.store(Size::Dw, FP, TASK, R6);
         asm.mov(R1, R6);
-        untrusted(asm);
+        untrusted(asm, "task_struct");
         asm.mov(R6, R0);
         columns.walk(asm, RESERVED as i16, |asm, next| {
             count(asm, names.stats, VISITED);

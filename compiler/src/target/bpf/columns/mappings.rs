@@ -73,7 +73,7 @@ pub(super) fn subprograms(columns: &Columns) -> Result<Vec<Subprogram>, JumpTooF
     }
     add(&mut asm, ROW, 1);
     asm.mov(R1, R6);
-    untrusted(&mut asm);
+    untrusted(&mut asm, "task_struct");
     field::load(&mut asm, R0, R0, MM);
     asm.jump_if_imm(Cond::Eq, R0, 0, done);
     asm.mov(R2, R6);

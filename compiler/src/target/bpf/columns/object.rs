@@ -7,13 +7,12 @@
 
 use kernel_vm::schema::{EnumKind, Table};
 
-use super::Columns;
 use super::field;
 use super::group::{self, Group};
 use super::helper::{PROBE_READ_KERNEL, stack_address};
 use super::rows;
+use super::{Columns, untrusted};
 use crate::asm::{AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R6, R7, R8, R9, Size};
-use crate::code::RelocKind;
 use crate::object::Subprogram;
 
 // Words that the function fills, from the start of the object's words.
@@ -87,8 +86,7 @@ pub(super) fn subprogram(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     let (none, failed, done) = (asm.label(), asm.label(), asm.label());
     asm.load_data(R7, ".bss", columns.layout().group(Group::Row));
     asm.jump_if_imm(Cond::Eq, R1, 0, none);
-    asm.load_core(R2, RelocKind::TypeId("file"));
-    asm.call_kfunc("bpf_rdonly_cast");
+    untrusted(&mut asm, "file");
     asm.mov(R8, R0);
     field::load(&mut asm, R9, R8, ("file", &["f_inode"]));
     asm.jump_if_imm(Cond::Eq, R9, 0, failed);

@@ -17,7 +17,7 @@ use super::group::{self, Group};
 use super::helper::{PROBE_READ_KERNEL, stack_address};
 use super::object::Filler;
 use super::paths::Found;
-use super::{Columns, TASK, object};
+use super::{Columns, TASK, object, untrusted};
 use crate::asm::{
     AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R4, R6, R7, R8, R9, Size,
 };
@@ -178,11 +178,13 @@ pub(super) fn start_mappings(asm: &mut Asm, iterator: i16) {
     asm.sign_extend(R0, 32);
 }
 
-/// `r0 =` the next mapping, or goes to `end`.
+/// `r0 =` the next mapping, or goes to `end`. Loses `r1` to `r5`.
 pub(super) fn next_mapping(asm: &mut Asm, iterator: i16, end: Label) {
     stack_address(asm, R1, iterator);
     asm.call_kfunc("bpf_iter_task_vma_next");
     asm.jump_if_imm(Cond::Eq, R0, 0, end);
+    asm.mov(R1, R0);
+    untrusted(asm, "vm_area_struct");
 }
 
 /// Ends the walk of mappings.

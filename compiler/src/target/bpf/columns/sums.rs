@@ -30,7 +30,7 @@ pub(super) enum Sum {
 }
 
 /// Times that the pass is made before the row counts as unreadable.
-const ATTEMPTS: i32 = 4;
+const ATTEMPTS: i32 = 2;
 /// `BPF_TASK_ITER_PROC_THREADS`
 const PROC_THREADS: i64 = 2;
 
@@ -121,7 +121,7 @@ pub(super) fn subprogram(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     let (many, added) = (asm.label(), asm.label());
     let (gone, failed, done) = (asm.label(), asm.label(), asm.label());
     asm.mov(R6, R1);
-    untrusted(&mut asm);
+    untrusted(&mut asm, "task_struct");
     field::load(&mut asm, R7, R0, ("task_struct", &["signal"]));
     asm.load_imm(R9, ATTEMPTS.into());
 

@@ -1,9 +1,9 @@
 //! The walk over all threads that notes who waits for what may be a lock.
 
-use super::super::Columns;
 use super::super::field::{self, Hop};
 use super::super::group;
 use super::super::helper::stack_address;
+use super::super::{Columns, untrusted};
 use super::candidate as at;
 use super::lock::LOCK_PI;
 use super::{COUNT, THREADS, add, block, candidate, count_dropped, inner_id};
@@ -177,6 +177,9 @@ fn note(columns: &Columns, asm: &mut Asm, next: Label) {
     asm.jump(next);
     asm.bind(there);
     asm.mov(R7, R0);
+    asm.mov(R1, R6);
+    untrusted(asm, "task_struct");
+    asm.mov(R6, R0);
     asm.store(Size::Dw, R7, at::OPERATION, R9);
     inner_id(asm, R6, next);
     for (offset, register) in [(at::LEVEL, R1), (at::NAMESPACE, R2), (at::INNER_TID, R3)] {

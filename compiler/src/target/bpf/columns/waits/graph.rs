@@ -5,12 +5,12 @@
 //! colour again means a cycle, meeting another one means that an earlier walk has been
 //! here. So every candidate is passed once, however long the chains are.
 
-use super::super::Columns;
 use super::super::field;
 use super::super::group;
 use super::super::helper::{
     MAP_DELETE, MAP_UPDATE, UPDATE_IF_ABSENT, call_loop_of_r1, increment, stack_address,
 };
+use super::super::{Columns, untrusted};
 use super::candidate as at;
 use super::{
     COUNT, CURRENT, KEY_BYTES, LENGTH, MET, SMALLEST, THREADS, WALK, WANTED, add, block, candidate,
@@ -161,6 +161,8 @@ fn search(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     collect::start(&mut asm);
     asm.bind(next);
     collect::advance(&mut asm, end);
+    asm.mov(R1, R0);
+    untrusted(&mut asm, "task_struct");
     asm.mov(R6, R0);
     inner_id(&mut asm, R6, next);
     asm.jump_if_imm(Cond::Eq, R1, 0, next);
@@ -188,8 +190,7 @@ fn search(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
 fn resolve(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     let mut asm = Asm::new();
     let (go_on, stop) = (asm.label(), asm.label());
-    let (elsewhere, compare, gone, gone_held) =
-        (asm.label(), asm.label(), asm.label(), asm.label());
+    let (elsewhere, compare, gone) = (asm.label(), asm.label(), asm.label());
     enter(columns, &mut asm, stop);
     asm.load(Size::Dw, R1, R6, at::OWNER);
     asm.jump_if_imm(Cond::Eq, R1, 0, go_on);
@@ -217,18 +218,17 @@ fn resolve(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.load(Size::Dw, R1, R6, at::OWNER);
     asm.call_kfunc("bpf_task_from_pid");
     asm.jump_if_imm(Cond::Eq, R0, 0, gone);
-    field::load(&mut asm, R1, R0, ("task_struct", &["exit_state"]));
-    asm.jump_if_imm(Cond::Ne, R1, 0, gone_held);
-    field::load(&mut asm, R1, R0, ("task_struct", &["mm"]));
-    asm.store(Size::Dw, FP, NODE, R1);
-    asm.mov(R1, R0);
+    asm.mov(R7, R0);
+    asm.mov(R1, R7);
+    untrusted(&mut asm, "task_struct");
+    asm.mov(R8, R0);
+    field::load(&mut asm, R9, R8, ("task_struct", &["exit_state"]));
+    field::load(&mut asm, R8, R8, ("task_struct", &["mm"]));
+    asm.mov(R1, R7);
     asm.call_kfunc("bpf_task_release");
-    asm.load(Size::Dw, R8, FP, NODE);
+    asm.jump_if_imm(Cond::Ne, R9, 0, gone);
     asm.load_imm(R9, 0);
     asm.jump(compare);
-    asm.bind(gone_held);
-    asm.mov(R1, R0);
-    asm.call_kfunc("bpf_task_release");
     asm.bind(gone);
     asm.store_imm(Size::Dw, R6, at::ABANDONED, 1);
     ends(&mut asm, go_on, stop);
