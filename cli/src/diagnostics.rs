@@ -69,6 +69,9 @@ fn count(diagnostics: &[Diagnostic]) -> String {
 }
 
 #[cfg(test)]
+mod suite;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use kfilter_compiler::diagnostic::Span;

@@ -1,8 +1,9 @@
 //! Syntax tree to checked filters: names, types, units and rules.
 //!
 //! [`scope`] resolves names, [`expr`] types expressions and makes every conversion of
-//! scales explicit, [`functions`] knows the calls, [`clauses`] the rules of clauses, and
-//! [`group`] those of whole-table results.
+//! scales explicit after [`units`], [`text`] knows texts and [`functions`] the calls,
+//! [`clauses`] the rules of clauses, [`group`] those of whole-table results, and [`limit`]
+//! those of what follows a match.
 //!
 //! **Invariant**: a filter is returned only if nothing was wrong with it; every mistake of
 //! the file is reported once.
@@ -11,9 +12,11 @@ mod clauses;
 mod expr;
 mod functions;
 mod group;
+mod limit;
 mod scope;
 #[cfg(test)]
 mod tests;
+mod text;
 mod units;
 
 use crate::diagnostic::{Diagnostic, Severity};

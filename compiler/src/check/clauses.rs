@@ -6,11 +6,9 @@ use crate::diagnostic::{Diagnostic, Severity as Level, Span};
 use crate::hir::{Emit, ExprId, ExprKind, Filter, Group, Limit, Param, Top, Value};
 use crate::suggest::suggest;
 use crate::syntax::ast::{self, Clause, ClauseKind, EmitItem, Name};
-use kernel_vm::abi::{
-    FIXED_ONE, RECORD_BYTES_MAX, RECORD_FIELDS_MAX, RECORD_HEADER_BYTES, ROW_COLUMNS_MAX,
-};
-use kernel_vm::object::{LimitAction, RungMeta, Severity};
-use kernel_vm::schema::{EnumKind, Table, Type, Unit};
+use kernel_vm::abi::{RECORD_BYTES_MAX, RECORD_FIELDS_MAX, RECORD_HEADER_BYTES, ROW_COLUMNS_MAX};
+use kernel_vm::object::Severity;
+use kernel_vm::schema::{Table, Type, Unit};
 
 /// Most records that `top` may ask for.
 const TOP_MAX: i64 = 10_000;
@@ -31,7 +29,12 @@ pub(super) fn check(tree: &ast::Filter, diagnostics: &mut Vec<Diagnostic>) -> Op
         );
         return None;
     };
-    let grouped = tree.clauses.iter().any(|clause| matches!(clause.kind, ClauseKind::Group { .. }));
+    let grouped = tree.clauses.iter().any(|clause| {
+        matches!(
+            clause.kind,
+            ClauseKind::Group { .. } | ClauseKind::Broken { keyword: "group", .. }
+        )
+    });
     let mut checker = Clauses {
         scope: Scope::new(table, grouped, diagnostics),
         condition: None,
@@ -42,21 +45,26 @@ pub(super) fn check(tree: &ast::Filter, diagnostics: &mut Vec<Diagnostic>) -> Op
         severity: Vec::new(),
         limit: None,
     };
+    for clause in &tree.clauses {
+        if let ClauseKind::Param { name, .. } | ClauseKind::Let { name, .. } = &clause.kind {
+            checker.scope.announce(&name.text, name.span);
+        }
+    }
     checker.all(tree);
     let filter = checker.finish(tree, table);
     let wrong = diagnostics[before..].iter().any(|diagnostic| diagnostic.severity == Level::Error);
     if wrong { None } else { filter }
 }
 
-struct Clauses<'a> {
-    scope: Scope<'a>,
-    condition: Option<ExprId>,
-    group: Option<Vec<ExprId>>,
-    having: Option<ExprId>,
-    emit: Vec<(Emit, Span)>,
-    top: Option<Top>,
-    severity: Vec<(Severity, Option<ExprId>)>,
-    limit: Option<Limit>,
+pub(super) struct Clauses<'a> {
+    pub(super) scope: Scope<'a>,
+    pub(super) condition: Option<ExprId>,
+    pub(super) group: Option<Vec<ExprId>>,
+    pub(super) having: Option<ExprId>,
+    pub(super) emit: Vec<(Emit, Span)>,
+    pub(super) top: Option<Top>,
+    pub(super) severity: Vec<(Severity, Option<ExprId>)>,
+    pub(super) limit: Option<Limit>,
 }
 
 impl Clauses<'_> {
@@ -93,8 +101,10 @@ impl Clauses<'_> {
                     }
                     _ => None,
                 };
+                let said = self.scope.diagnostics.last().is_some_and(|last| last.code == "K0041");
                 if let Some(id) = id
                     && let Some(value) = self.scope.constant(id)
+                    && !said
                 {
                     let what = if value == 0 { "no row matches" } else { "every row matches" };
                     self.scope.report(Diagnostic::warning(
@@ -133,6 +143,10 @@ impl Clauses<'_> {
                 };
                 self.severity.extend(rule);
             }
+            ClauseKind::Broken { name: Some(name), .. } => {
+                self.scope.define(&name.text, name.span, "name", None);
+            }
+            ClauseKind::Broken { name: None, .. } => {}
             ClauseKind::Limit { rungs, leave } => self.limit(rungs, leave.as_ref(), clause.span),
         }
     }
@@ -156,7 +170,7 @@ impl Clauses<'_> {
         } else if let ast::ExprKind::Bool(on) = &value.kind {
             Some((Value::Int(i64::from(*on)), Type::Bool, on.to_string()))
         } else if let ast::ExprKind::Text(text) = &value.kind
-            && text.len() < usize::from(TEXT_PARAM_BYTES)
+            && text.len() <= usize::from(TEXT_PARAM_BYTES)
         {
             let ty = Type::Text { capacity: TEXT_PARAM_BYTES };
             Some((Value::Text(text.clone()), ty, text.escape_ascii().to_string()))
@@ -164,10 +178,14 @@ impl Clauses<'_> {
             None
         };
         let Some((default, ty, default_text)) = literal else {
-            self.scope.report(
+            let long = matches!(value.kind, ast::ExprKind::Text(_));
+            self.scope.report(if long {
+                let message = format!("a text parameter holds at most {TEXT_PARAM_BYTES} bytes");
+                Diagnostic::error("K0004", message, value.span, "longer than that")
+            } else {
                 Diagnostic::error("K0039", "a parameter's default is a literal", value.span, "computed")
-                    .help("write a number such as `80%`, a text, true or false; computed values go into `let`"),
-            );
+                    .help("write a number such as `80%`, a text, true or false; computed values go into `let`")
+            });
             self.scope.define(&name.text, name.span, "parameter", None);
             return;
         };
@@ -231,8 +249,10 @@ impl Clauses<'_> {
             .map(|literal| literal.value)
             .filter(|value| (1..=TOP_MAX).contains(value));
         if count.is_none() {
+            let name = matches!(n.kind, ast::ExprKind::Name(_)).then(|| self.scope.expr(n));
+            let label = if name.is_some() { "the same for every run" } else { "here" };
             self.scope.report(
-                Diagnostic::error("K0032", "`top` takes a number from 1 to 10000", n.span, "here")
+                Diagnostic::error("K0032", "`top` takes a number from 1 to 10000", n.span, label)
                     .help("write `top 20 by cpu`"),
             );
         }
@@ -249,105 +269,6 @@ impl Clauses<'_> {
         }
         if let Some(n) = count.and_then(|n| u32::try_from(n).ok()) {
             self.top = Some(Top { n, by: id });
-        }
-    }
-
-    fn limit(&mut self, rungs: &[ast::Rung], leave: Option<&ast::Expr>, span: Span) {
-        let mut checked: Vec<RungMeta> = Vec::new();
-        for rung in rungs {
-            let Some(after_ns) = self.after(&rung.after) else { continue };
-            let Some(action) = self.action(rung) else { continue };
-            if checked.last().is_some_and(|last| last.after_ns > after_ns) {
-                self.scope.report(
-                    Diagnostic::error(
-                        "K0046",
-                        "the rungs are not in the order of time",
-                        rung.after.span,
-                        "earlier than the one above",
-                    )
-                    .help("write the mildest and earliest first"),
-                );
-            }
-            checked.push(RungMeta { after_ns, action });
-        }
-        if rungs.is_empty() {
-            self.scope.report(
-                Diagnostic::error("K0046", "the limit does nothing", span, "no rung")
-                    .help("write `after 10s nice 10` or another rung"),
-            );
-        }
-        if self.scope.grouped || !matches!(self.scope.table, Table::Process | Table::Thread) {
-            self.scope.report(Diagnostic::error(
-                "K0046",
-                "only processes and threads can be limited",
-                span,
-                "this clause",
-            ));
-        }
-        let leave = leave.and_then(|leave| self.scope.condition(leave));
-        self.limit = Some(Limit { rungs: checked, leave });
-    }
-
-    fn after(&mut self, tree: &ast::Expr) -> Option<i64> {
-        let after = tree
-            .literal()
-            .filter(|literal| literal.ty == Type::Int(Unit::Duration) && literal.value >= 0)
-            .map(|literal| literal.value);
-        if after.is_none() && !tree.is_wrong() {
-            self.scope.report(
-                Diagnostic::error("K0024", "`after` takes a duration", tree.span, "here")
-                    .help("write `after 10s`, or `after 0s` for at once"),
-            );
-        }
-        after
-    }
-
-    fn action(&mut self, rung: &ast::Rung) -> Option<LimitAction> {
-        let mut amount = |unit: Unit, least: i64, most: i64, usage: &str| {
-            let argument = rung.argument.as_ref()?;
-            let value = argument
-                .literal()
-                .filter(|literal| literal.ty == Type::Int(unit))
-                .map(|literal| literal.value)
-                .filter(|value| (least..=most).contains(value));
-            if value.is_none() {
-                let message = format!("`{}` takes another argument", rung.action.text);
-                self.scope
-                    .report(Diagnostic::error("K0046", message, argument.span, "here").help(usage));
-            }
-            value
-        };
-        match rung.action.text.as_str() {
-            "notify" => Some(LimitAction::Notify),
-            "freeze" => Some(LimitAction::Freeze),
-            "term" => Some(LimitAction::Term),
-            "kill" => Some(LimitAction::Kill),
-            "nice" => amount(Unit::Count, -20, 19, "write `nice 10`, from -20 to 19")
-                .and_then(|value| i32::try_from(value).ok())
-                .map(LimitAction::Nice),
-            "cpu" => amount(Unit::Ratio, FIXED_ONE / 100, i64::MAX, "write `cpu 50%`, of one CPU")
-                .map(LimitAction::CpuRatio),
-            "memory" => amount(Unit::Bytes, 4096, i64::MAX, "write `memory 512MiB`")
-                .map(LimitAction::MemoryBytes),
-            "files" => {
-                amount(Unit::Count, 0, i64::MAX, "write `files 1024`").map(LimitAction::Files)
-            }
-            name => {
-                const ACTIONS: [&str; 8] =
-                    ["notify", "nice", "cpu", "memory", "files", "freeze", "term", "kill"];
-                let diagnostic = Diagnostic::error(
-                    "K0046",
-                    format!("`{name}` is not an action"),
-                    rung.action.span,
-                    "unknown",
-                );
-                let diagnostic = match suggest(name, ACTIONS.into_iter()) {
-                    Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
-                    None => diagnostic.help(format!("actions are {}", ACTIONS.join(", "))),
-                };
-                self.scope.report(diagnostic);
-                None
-            }
         }
     }
 
@@ -373,56 +294,6 @@ impl Clauses<'_> {
         })
     }
 
-    /// One severity for all is metadata; rules with `when` become a field of the record.
-    fn severity(&mut self, span: Span) -> Option<Severity> {
-        let base = self.severity.iter().find(|rule| rule.1.is_none()).map(|rule| rule.0);
-        if self.severity.iter().all(|rule| rule.1.is_none()) {
-            return base;
-        }
-        let ty = Type::Enum(EnumKind::Severity);
-        let number = |level: Option<Severity>| match level {
-            None => 0,
-            Some(Severity::Warning) => 1,
-            Some(Severity::Critical) => 2,
-        };
-        let mut value = self.scope.make(ExprKind::Const(number(base)), ty, span);
-        let mut rules = self.severity.clone();
-        rules.sort_by_key(|rule| rule.0);
-        for (level, when) in rules {
-            if let Some(when) = when {
-                let this = self.scope.make(ExprKind::Const(number(Some(level))), ty, span);
-                value = self.scope.make(ExprKind::If(when, this, value), ty, span);
-            }
-        }
-        if self.emit.iter().any(|(emit, _)| emit.name == "severity") {
-            self.scope.report(
-                Diagnostic::error(
-                    "K0014",
-                    "the rules give a field `severity` already",
-                    span,
-                    "this filter",
-                )
-                .help("give the emitted field another name with `as`"),
-            );
-        }
-        self.emit.push((Emit { name: "severity".to_owned(), expr: value }, span));
-        base
-    }
-
-    /// Whoever is limited must be told apart from a later process with the same pid.
-    fn limit_fields(&mut self, span: Span) {
-        if self.limit.is_none() {
-            return;
-        }
-        for name in ["pid", "start_time"] {
-            if !self.emit.iter().any(|(emit, _)| emit.name == name)
-                && let Some(expr) = self.scope.resolve(name, span)
-            {
-                self.emit.push((Emit { name: name.to_owned(), expr }, span));
-            }
-        }
-    }
-
     fn check_groups(&mut self) {
         if let Some(condition) = self.condition {
             self.scope.refuse_aggregates(condition, "`where` looks at single rows");
@@ -444,7 +315,12 @@ impl Clauses<'_> {
 
     fn check_sizes(&mut self, tree: &ast::Filter) {
         if self.emit.is_empty()
-            && !tree.clauses.iter().any(|clause| matches!(clause.kind, ClauseKind::Emit { .. }))
+            && !tree.clauses.iter().any(|clause| {
+                matches!(
+                    clause.kind,
+                    ClauseKind::Emit { .. } | ClauseKind::Broken { keyword: "emit", .. }
+                )
+            })
         {
             self.scope.report(
                 Diagnostic::error(

@@ -32,30 +32,15 @@ impl Scope<'_> {
                 let operand = self.condition(operand)?;
                 Some(self.make(ExprKind::Not(operand), Type::Bool, span))
             }
-            ast::ExprKind::Binary(op, left, right) => self.binary(*op, left, right, span),
+            ast::ExprKind::Binary(op, at, left, right) => {
+                self.binary((*op, *at), left, right, span)
+            }
             ast::ExprKind::In(value, list) => self.member(value, list, span),
             ast::ExprKind::If(condition, yes, no) => self.choice(condition, yes, no, span),
             ast::ExprKind::Call { function, distinct, args } => {
                 self.call(function, *distinct, args, span)
             }
             ast::ExprKind::Wrong => None,
-        }
-    }
-
-    fn text_constant(&mut self, text: &[u8], span: Span) -> Option<ExprId> {
-        let capacity = text.len().max(1).next_multiple_of(8);
-        match u16::try_from(capacity) {
-            Ok(capacity) if capacity <= 256 => {
-                let ty = Type::Text { capacity };
-                Some(self.make(ExprKind::ConstText(text.to_vec()), ty, span))
-            }
-            _ => {
-                self.report(
-                    Diagnostic::error("K0004", "the text is too long", span, "this text")
-                        .help("no column holds more than 63 bytes"),
-                );
-                None
-            }
         }
     }
 
@@ -94,30 +79,32 @@ impl Scope<'_> {
         None
     }
 
+    /// `at` is the operator's place, `span` the whole expression's.
     fn binary(
         &mut self,
-        op: Operator,
+        (op, at): (Operator, Span),
         left: &ast::Expr,
         right: &ast::Expr,
         span: Span,
     ) -> Option<ExprId> {
+        let mut compare = |op| self.compare((op, at), left, right, span);
         match op {
+            Operator::Eq => compare(CompareOp::Eq),
+            Operator::Ne => compare(CompareOp::Ne),
+            Operator::Lt => compare(CompareOp::Lt),
+            Operator::Le => compare(CompareOp::Le),
+            Operator::Gt => compare(CompareOp::Gt),
+            Operator::Ge => compare(CompareOp::Ge),
             Operator::And => self.joined(ExprKind::And, left, right, span),
             Operator::Or => self.joined(ExprKind::Or, left, right, span),
-            Operator::Eq => self.compare(CompareOp::Eq, left, right, span),
-            Operator::Ne => self.compare(CompareOp::Ne, left, right, span),
-            Operator::Lt => self.compare(CompareOp::Lt, left, right, span),
-            Operator::Le => self.compare(CompareOp::Le, left, right, span),
-            Operator::Gt => self.compare(CompareOp::Gt, left, right, span),
-            Operator::Ge => self.compare(CompareOp::Ge, left, right, span),
             Operator::StartsWith => self.text(TextOp::StartsWith, op, left, right, span),
             Operator::EndsWith => self.text(TextOp::EndsWith, op, left, right, span),
             Operator::Contains => self.text(TextOp::Contains, op, left, right, span),
-            Operator::Add => self.computed(BinaryOp::Add, op, left, right, span),
-            Operator::Sub => self.computed(BinaryOp::Sub, op, left, right, span),
-            Operator::Mul => self.computed(BinaryOp::Mul, op, left, right, span),
-            Operator::Div => self.computed(BinaryOp::Div, op, left, right, span),
-            Operator::Mod => self.computed(BinaryOp::Mod, op, left, right, span),
+            Operator::Add => self.computed(BinaryOp::Add, (op, at), left, right, span),
+            Operator::Sub => self.computed(BinaryOp::Sub, (op, at), left, right, span),
+            Operator::Mul => self.computed(BinaryOp::Mul, (op, at), left, right, span),
+            Operator::Div => self.computed(BinaryOp::Div, (op, at), left, right, span),
+            Operator::Mod => self.computed(BinaryOp::Mod, (op, at), left, right, span),
         }
     }
 
@@ -135,7 +122,7 @@ impl Scope<'_> {
     fn computed(
         &mut self,
         op: BinaryOp,
-        symbol: Operator,
+        (symbol, at): (Operator, Span),
         left: &ast::Expr,
         right: &ast::Expr,
         span: Span,
@@ -157,10 +144,11 @@ impl Scope<'_> {
         let code = if is_amount(tl) && is_amount(tr) { "K0017" } else { "K0038" };
         let message =
             format!("`{}` does not go with {} and {}", symbol.symbol(), describe(tl), describe(tr));
-        let mut diagnostic = Diagnostic::error(code, message, span, "this operation")
+        let mut diagnostic = Diagnostic::error(code, message, at, "this operation")
             .label(left.span, describe(tl))
             .label(right.span, describe(tr));
         diagnostic = diagnostic.help(match op {
+            _ if code == "K0038" => "names, ids and conditions are compared, not computed with",
             BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mod | BinaryOp::Min | BinaryOp::Max => {
                 "both sides must have the same unit"
             }
@@ -218,18 +206,18 @@ impl Scope<'_> {
 
     fn compare(
         &mut self,
-        op: CompareOp,
+        (op, at): (CompareOp, Span),
         left: &ast::Expr,
         right: &ast::Expr,
         span: Span,
     ) -> Option<ExprId> {
         let (l, r) = self.operands(left, right)?;
-        self.compared(op, (l, left.span), (r, right.span), span)
+        self.compared((op, at), (l, left.span), (r, right.span), span)
     }
 
     fn compared(
         &mut self,
-        op: CompareOp,
+        (op, at): (CompareOp, Span),
         (l, left): (ExprId, Span),
         (r, right): (ExprId, Span),
         span: Span,
@@ -239,11 +227,12 @@ impl Scope<'_> {
             let diagnostic = Diagnostic::error(
                 "K0016",
                 format!("cannot compare {} with {}", describe(tl), describe(tr)),
-                span,
-                "these do not compare",
+                at,
+                if at == right { describe(tr) } else { "these do not compare".to_owned() },
             )
-            .label(left, describe(tl))
-            .label(right, describe(tr));
+            .label(left, describe(tl));
+            let diagnostic =
+                if at == right { diagnostic } else { diagnostic.label(right, describe(tr)) };
             let help = comparison_help(tl, tr);
             self.report(match help {
                 Some(help) => diagnostic.help(help),
@@ -278,86 +267,6 @@ impl Scope<'_> {
         Some(self.make(ExprKind::Not(equal), Type::Bool, span))
     }
 
-    fn text(
-        &mut self,
-        op: TextOp,
-        symbol: Operator,
-        left: &ast::Expr,
-        right: &ast::Expr,
-        span: Span,
-    ) -> Option<ExprId> {
-        let (l, r) = (self.expr(left), self.expr(right));
-        let (l, r) = (l?, r?);
-        for (id, tree) in [(l, left), (r, right)] {
-            let ty = self.ty(id);
-            if !matches!(ty, Type::Text { .. }) {
-                self.report(Diagnostic::error(
-                    "K0022",
-                    format!("`{}` is for texts, this is {}", symbol.symbol(), describe(ty)),
-                    tree.span,
-                    describe(ty),
-                ));
-                return None;
-            }
-        }
-        self.texts(op, (l, left.span), (r, right.span), span)
-    }
-
-    /// A text column on the left, a constant or parameter on the right.
-    fn texts(
-        &mut self,
-        op: TextOp,
-        (mut l, mut left): (ExprId, Span),
-        (mut r, mut right): (ExprId, Span),
-        span: Span,
-    ) -> Option<ExprId> {
-        let is_column = |scope: &Self, id| matches!(scope.kind(id), ExprKind::Column(_));
-        if op == TextOp::Eq && !is_column(self, l) {
-            ((l, left), (r, right)) = ((r, right), (l, left));
-        }
-        if !is_column(self, l) {
-            self.report(
-                Diagnostic::error("K0023", "no text column here", left, "not a column")
-                    .help("the left side is a text column such as `comm`"),
-            );
-            return None;
-        }
-        let is_param = matches!(self.kind(r), ExprKind::Param(_));
-        let allowed = matches!(self.kind(r), ExprKind::ConstText(_))
-            || (is_param && matches!(op, TextOp::Eq | TextOp::StartsWith));
-        if !allowed {
-            self.report(
-                Diagnostic::error("K0023", "the pattern must be a literal text", right, "here")
-                    .help("`==` and `starts_with` take a parameter, too"),
-            );
-            return None;
-        }
-        if let (ExprKind::ConstText(text), Type::Text { capacity }) = (self.kind(r), self.ty(l)) {
-            let (length, most) = (text.len(), usize::from(capacity) - 1);
-            if length > most {
-                self.report(
-                    Diagnostic::warning(
-                        "K0041",
-                        format!("never true: the column holds at most {most} bytes"),
-                        right,
-                        format!("{length} bytes"),
-                    )
-                    .label(left, "the column"),
-                );
-                return Some(self.make(ExprKind::Const(0), Type::Bool, span));
-            }
-            if length == 0 && op != TextOp::Eq {
-                self.report(Diagnostic::warning(
-                    "K0041",
-                    "always true: the pattern is empty",
-                    right,
-                    "empty text",
-                ));
-            }
-        }
-        Some(self.make(ExprKind::Text(op, l, r), Type::Bool, span))
-    }
-
     fn member(&mut self, value: &ast::Expr, list: &[ast::Expr], span: Span) -> Option<ExprId> {
         let id = self.expr(value);
         if list.is_empty() {
@@ -372,7 +281,12 @@ impl Scope<'_> {
             .iter()
             .map(|item| {
                 let other = self.word_or_expr(item, id)?;
-                self.compared(CompareOp::Eq, (id, value.span), (other, item.span), item.span)
+                self.compared(
+                    (CompareOp::Eq, item.span),
+                    (id, value.span),
+                    (other, item.span),
+                    item.span,
+                )
             })
             .collect();
         let tests: Option<Vec<ExprId>> = tests.into_iter().collect();
@@ -451,10 +365,20 @@ fn comparison_help(left: Type, right: Type) -> Option<&'static str> {
         (Type::PerSecond(_), _) | (_, Type::PerSecond(_)) => {
             Some("rates have a unit a second: `10MiB/s`, `100/s`")
         }
+        (Type::Enum(_), Type::Text { .. }) | (Type::Text { .. }, Type::Enum(_)) => {
+            Some("its values are bare words: `state == zombie`")
+        }
         (Type::Text { .. }, _) | (_, Type::Text { .. }) => {
-            Some("texts are written in double quotes")
+            Some("texts are compared with texts, which are written in double quotes")
         }
         (Type::Bool, _) | (_, Type::Bool) => Some("a condition stands by itself, or with `not`"),
+        (Type::Int(Unit::Instant), Type::Int(Unit::Duration))
+        | (Type::Int(Unit::Duration), Type::Int(Unit::Instant)) => {
+            Some("`age` is the time since the start")
+        }
+        (Type::Int(Unit::Bytes), _) => Some("compare bytes with a size, such as `512MiB`"),
+        (Type::Int(Unit::Duration), _) => Some("compare a duration with another, such as `10s`"),
+        (Type::Int(Unit::Ratio), _) => Some("compare a ratio with another, such as `80%`"),
         _ => None,
     }
 }

@@ -1,8 +1,10 @@
 //! What may be said of a whole group: its keys, what they determine, and aggregates.
 
 use super::scope::Scope;
+use super::units::is_amount;
 use crate::diagnostic::Diagnostic;
 use crate::hir::{ExprId, ExprKind};
+use kernel_vm::schema::Type;
 
 impl ExprKind {
     /// The expressions that this one is computed from.
@@ -83,11 +85,14 @@ impl Scope<'_> {
             let name = column.name;
             let message = format!("`{name}` differs within a group");
             let label = "neither a key nor determined by one";
-            self.report(
-                Diagnostic::error("K0027", message, expr.span, label).help(format!(
-                    "add it to `group by`, or say which: `max({name})`, `sum({name})`"
-                )),
-            );
+            let help = if is_amount(column.ty) {
+                format!("add it to `group by`, or say which: `max({name})`, `sum({name})`")
+            } else if matches!(column.ty, Type::Text { .. }) {
+                "add it to `group by`, or leave it out".to_owned()
+            } else {
+                format!("add it to `group by`, or count it: `count(distinct {name})`")
+            };
+            self.report(Diagnostic::error("K0027", message, expr.span, label).help(help));
         }
     }
 }

@@ -16,6 +16,8 @@ pub(super) struct Scope<'a> {
     extents: Vec<Extent>,
     interned: HashMap<(ExprKind, Type), ExprId>,
     names: HashMap<String, Named>,
+    /// Where the filter defines a name, and whether it was used before that.
+    announced: HashMap<String, (Span, bool)>,
 }
 
 /// Deepest expression, and most nodes of one, after every `let` is put in its place.
@@ -49,6 +51,7 @@ impl<'a> Scope<'a> {
             extents: Vec::new(),
             interned: HashMap::new(),
             names: HashMap::new(),
+            announced: HashMap::new(),
         }
     }
 
@@ -107,6 +110,11 @@ impl<'a> Scope<'a> {
         self.diagnostics.push(diagnostic);
     }
 
+    /// Says that `name` will be defined at `span`, for those who use it too early.
+    pub(super) fn announce(&mut self, name: &str, span: Span) {
+        self.announced.entry(name.to_owned()).or_insert((span, false));
+    }
+
     /// Gives `name` a meaning from here on.
     pub(super) fn define(
         &mut self,
@@ -138,7 +146,9 @@ impl<'a> Scope<'a> {
             );
             return;
         }
-        self.names.insert(name.to_owned(), Named { span, expr, word, used: false });
+        // Used too early, and reported there.
+        let used = self.announced.get(name).is_some_and(|announced| announced.1);
+        self.names.insert(name.to_owned(), Named { span, expr, word, used });
     }
 
     pub(super) fn is_defined(&self, name: &str) -> bool {
@@ -157,7 +167,8 @@ impl<'a> Scope<'a> {
             return Some(self.make(ExprKind::System(value), value.ty(), span));
         }
         if let Some(column) = schema::column(self.table, name) {
-            if column.bpf == Since::Never {
+            let id = self.make(ExprKind::Column(ColumnRef(column)), column.ty, span);
+            if column.bpf == Since::Never && self.exprs[id.0 as usize].span == span {
                 self.report(
                     Diagnostic::warning(
                         "K0042",
@@ -168,9 +179,23 @@ impl<'a> Scope<'a> {
                     .help("run it with `--host vm`"),
                 );
             }
-            return Some(self.make(ExprKind::Column(ColumnRef(column)), column.ty, span));
+            return Some(id);
         }
-        let diagnostic = self.unknown(name, span);
+        let announced = self.announced.get_mut(name).map(|(later, early)| {
+            *early = true;
+            *later
+        });
+        let diagnostic = match announced {
+            Some(later) => Diagnostic::error(
+                "K0011",
+                format!("`{name}` is used before it is defined"),
+                span,
+                "not known yet",
+            )
+            .label(later, "defined here")
+            .help("move the definition up"),
+            None => self.unknown(name, span),
+        };
         self.report(diagnostic);
         None
     }
@@ -201,10 +226,14 @@ impl<'a> Scope<'a> {
         if let Some(kind) = kinds.first() {
             return diagnostic.help(format!("`{name}` is a {kind}: compare it with such a column"));
         }
+        if let Some(meant) = habit(name) {
+            return diagnostic.help(format!("did you mean `{meant}`?"));
+        }
         let columns = schema::columns_of(self.table).map(|column| column.name);
         let system = SystemValue::ALL.iter().map(|value| value.name());
-        let own = self.names.keys().map(String::as_str);
-        match suggest(name, own.chain(columns).chain(system)) {
+        let mut own: Vec<&str> = self.names.keys().map(String::as_str).collect();
+        own.sort_unstable();
+        match suggest(name, own.into_iter().chain(columns).chain(system)) {
             Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
             None => diagnostic.help(format!("`kfilter fields {table}` lists the columns")),
         }
@@ -224,4 +253,30 @@ impl<'a> Scope<'a> {
             .collect();
         self.diagnostics.extend(warnings);
     }
+}
+
+/// What other tools call a column.
+fn habit(name: &str) -> Option<&'static str> {
+    Some(match name.to_ascii_lowercase().as_str() {
+        "memory" | "ram" | "memtotal" => "system.memory",
+        "cpus" | "ncpu" | "cores" => "system.cpus",
+        "mem" | "res" | "resident_memory" => "rss",
+        "cpu" | "pcpu" | "cpu_percent" => "rate(cpu_time)",
+        "cmd" | "command" | "name" | "exe" => "comm",
+        "user" => "uid",
+        "group" => "gid",
+        "fds" | "fd_count" | "nofile" => "files",
+        "vsz" | "vsize" | "virt" => "virtual_size",
+        "utime" => "user_time",
+        "stime" => "system_time",
+        "majflt" => "major_faults",
+        "minflt" => "minor_faults",
+        "pgid" => "pgrp",
+        "sid" => "session",
+        "psr" => "processor",
+        "nlwp" | "num_threads" => "threads",
+        "etime" | "uptime" => "age",
+        "stat" | "status" => "state",
+        _ => return None,
+    })
 }

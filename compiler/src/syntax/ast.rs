@@ -30,15 +30,46 @@ pub(crate) struct Clause {
 
 #[derive(Clone, Debug)]
 pub(crate) enum ClauseKind {
-    Param { doc: String, name: Name, value: Expr },
-    Let { name: Name, value: Expr },
-    Where { condition: Expr, hold: Option<Expr> },
-    Group { keys: Vec<Expr> },
-    Having { condition: Expr },
-    Emit { items: Vec<EmitItem> },
-    Top { n: Expr, by: Expr },
-    Severity { level: Severity, when: Option<Expr> },
-    Limit { rungs: Vec<Rung>, leave: Option<Expr> },
+    Param {
+        doc: String,
+        name: Name,
+        value: Expr,
+    },
+    Let {
+        name: Name,
+        value: Expr,
+    },
+    Where {
+        condition: Expr,
+        hold: Option<Expr>,
+    },
+    Group {
+        keys: Vec<Expr>,
+    },
+    Having {
+        condition: Expr,
+    },
+    Emit {
+        items: Vec<EmitItem>,
+    },
+    Top {
+        n: Expr,
+        by: Expr,
+    },
+    Severity {
+        level: Severity,
+        when: Option<Expr>,
+    },
+    Limit {
+        rungs: Vec<Rung>,
+        leave: Option<Expr>,
+    },
+    /// A clause that could not be read, which has been reported: its keyword, and the name
+    /// that it would have defined.
+    Broken {
+        keyword: &'static str,
+        name: Option<Name>,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -70,7 +101,8 @@ pub(crate) enum ExprKind {
     Name(String),
     Negative(Box<Expr>),
     Not(Box<Expr>),
-    Binary(Operator, Box<Expr>, Box<Expr>),
+    /// The span is the operator's.
+    Binary(Operator, Span, Box<Expr>, Box<Expr>),
     In(Box<Expr>, Vec<Expr>),
     If(Box<Expr>, Box<Expr>, Box<Expr>),
     Call {

@@ -5,8 +5,9 @@
 
 use super::ast::{Expr, ExprKind, Name, Operator};
 use super::parser::{Parser, RESERVED, Reported};
-use super::token::TokenKind;
+use super::token::{Literal, TokenKind};
 use crate::diagnostic::{Diagnostic, Span};
+use kernel_vm::literal::UNIT_WORDS;
 
 impl Parser<'_> {
     pub(super) fn expr(&mut self) -> Result<Expr, Reported> {
@@ -14,28 +15,30 @@ impl Parser<'_> {
     }
 
     fn or(&mut self) -> Result<Expr, Reported> {
-        self.left(Self::and, &[("or", Operator::Or)], &[])
+        self.left(Self::and, &[("or", Operator::Or), ("||", Operator::Or)])
     }
 
     fn and(&mut self) -> Result<Expr, Reported> {
-        self.left(Self::not, &[("and", Operator::And)], &[])
+        self.left(Self::not, &[("and", Operator::And), ("&&", Operator::And)])
     }
 
     fn not(&mut self) -> Result<Expr, Reported> {
         let start = self.peek().span;
         if self.eat_symbol("!") {
-            self.diagnostics.push(
-                Diagnostic::error("K0007", "`!` is not an operator", start, "here")
-                    .help("write `not`"),
-            );
-            return Err(Reported);
-        }
-        if !self.eat_word("not") {
+            self.misspelt("!", "not", start);
+        } else if !self.eat_word("not") {
             return self.comparison();
         }
         let operand = self.nested(Self::not)?;
         let span = Span { start: start.start, end: operand.span.end };
         Ok(Expr { span, kind: ExprKind::Not(Box::new(operand)) })
+    }
+
+    /// An operator in the spelling of another language; reading goes on as if it were right.
+    fn misspelt(&mut self, found: &str, right: &str, span: Span) {
+        let message = format!("`{found}` is not an operator");
+        let diagnostic = Diagnostic::error("K0007", message, span, "here");
+        self.diagnostics.push(diagnostic.help(format!("write `{right}`")));
     }
 
     fn comparison(&mut self) -> Result<Expr, Reported> {
@@ -71,24 +74,25 @@ impl Parser<'_> {
             return self.members(left);
         }
         let Some(operator) = self.comparison_operator() else { return Ok(left) };
+        let at = self.peek().span;
         self.bump();
         let right = self.sum()?;
-        let span = Span { start: left.span.start, end: right.span.end };
-        Ok(Expr { span, kind: ExprKind::Binary(operator, Box::new(left), Box::new(right)) })
+        Ok(binary(operator, at, left, right))
     }
 
     fn members(&mut self, left: Expr) -> Result<Expr, Reported> {
         let open = self.peek().span;
-        if self.eat_symbol("[") {
+        let list = if self.eat_symbol("[") {
             self.diagnostics.push(
                 Diagnostic::error("K0007", "lists are written in parentheses", open, "here")
                     .help("write `in (a, b, c)`"),
             );
-            return Err(Reported);
-        }
-        self.symbol("(")?;
-        let list = self.arguments()?;
-        let span = Span { start: left.span.start, end: self.last_end(open) };
+            self.arguments("]")?
+        } else {
+            self.symbol("(")?;
+            self.arguments(")")?
+        };
+        let span = Span { start: left.span.start, end: self.previous_end() };
         Ok(Expr { span, kind: ExprKind::In(Box::new(left), list) })
     }
 
@@ -108,19 +112,6 @@ impl Parser<'_> {
                 );
                 Some(Operator::Eq)
             }
-            TokenKind::Symbol(wrong @ ("&&" | "||")) => {
-                let word = if *wrong == "&&" { "and" } else { "or" };
-                self.diagnostics.push(
-                    Diagnostic::error(
-                        "K0007",
-                        format!("`{wrong}` is not an operator"),
-                        token.span,
-                        "here",
-                    )
-                    .help(format!("write `{word}`")),
-                );
-                None
-            }
             TokenKind::Word(word) => match word.as_str() {
                 "starts_with" => Some(Operator::StartsWith),
                 "ends_with" => Some(Operator::EndsWith),
@@ -132,12 +123,14 @@ impl Parser<'_> {
     }
 
     fn sum(&mut self) -> Result<Expr, Reported> {
-        self.left(Self::product, &[], &[("+", Operator::Add), ("-", Operator::Sub)])
+        self.left(Self::product, &[("+", Operator::Add), ("-", Operator::Sub)])
     }
 
     fn product(&mut self) -> Result<Expr, Reported> {
-        let words = [("mod", Operator::Mod)];
-        self.left(Self::unary, &words, &[("*", Operator::Mul), ("/", Operator::Div)])
+        self.left(
+            Self::unary,
+            &[("*", Operator::Mul), ("/", Operator::Div), ("mod", Operator::Mod)],
+        )
     }
 
     /// `operand (operator operand)*`, to the left. A chain is as deep a tree as it is long,
@@ -145,24 +138,24 @@ impl Parser<'_> {
     fn left(
         &mut self,
         operand: fn(&mut Self) -> Result<Expr, Reported>,
-        words: &[(&str, Operator)],
-        symbols: &[(&str, Operator)],
+        operators: &[(&str, Operator)],
     ) -> Result<Expr, Reported> {
         let mut left = operand(self)?;
         let depth = self.depth;
         loop {
-            let word = words.iter().find(|(word, _)| self.eat_word(word));
-            let Some(&(_, operator)) =
-                word.or_else(|| symbols.iter().find(|(symbol, _)| self.eat_symbol(symbol)))
-            else {
+            let at = self.peek().span;
+            let found =
+                operators.iter().find(|(text, _)| self.eat_symbol(text) || self.eat_word(text));
+            let Some(&(text, operator)) = found else {
                 self.depth = depth;
                 return Ok(left);
             };
+            if text != operator.symbol() {
+                self.misspelt(text, operator.symbol(), at);
+            }
             let right = self.nested(operand).inspect_err(|_| self.depth = depth)?;
             self.depth += 1;
-            let span = Span { start: left.span.start, end: right.span.end };
-            let kind = ExprKind::Binary(operator, Box::new(left), Box::new(right));
-            left = Expr { span, kind };
+            left = binary(operator, at, left, right);
         }
     }
 
@@ -180,7 +173,10 @@ impl Parser<'_> {
         let token = self.peek().clone();
         let span = token.span;
         let kind = match token.kind {
-            TokenKind::Number(literal) => ExprKind::Literal(literal),
+            TokenKind::Number(literal) => {
+                self.bump();
+                return Ok(self.number(literal, span));
+            }
             TokenKind::Text(text) => ExprKind::Text(text),
             TokenKind::Symbol("(") => {
                 self.bump();
@@ -215,6 +211,24 @@ impl Parser<'_> {
         Ok(Expr { span, kind })
     }
 
+    /// The number, unless its unit stands apart from it.
+    fn number(&mut self, literal: Literal, span: Span) -> Expr {
+        let next = self.peek().clone();
+        let TokenKind::Word(unit) = &next.kind else {
+            return Expr { span, kind: ExprKind::Literal(literal) };
+        };
+        if !UNIT_WORDS.iter().any(|word| word.0 == unit) {
+            return Expr { span, kind: ExprKind::Literal(literal) };
+        }
+        self.bump();
+        let whole = Span { start: span.start, end: next.span.end };
+        self.diagnostics.push(
+            Diagnostic::error("K0006", "the unit stands apart from its number", whole, "here")
+                .help(format!("write `{}{unit}`", literal.text)),
+        );
+        Expr { span: whole, kind: ExprKind::Wrong }
+    }
+
     fn choice(&mut self, start: Span) -> Result<Expr, Reported> {
         self.bump();
         let condition = self.expr()?;
@@ -227,34 +241,30 @@ impl Parser<'_> {
     }
 
     fn call(&mut self, function: Name) -> Result<Expr, Reported> {
-        let open = self.peek().span;
         self.bump();
         let distinct = self.eat_word("distinct");
-        let args = self.arguments()?;
-        let span = Span { start: function.span.start, end: self.last_end(open) };
+        let args = self.arguments(")")?;
+        let span = Span { start: function.span.start, end: self.previous_end() };
         Ok(Expr { span, kind: ExprKind::Call { function, distinct, args } })
     }
 
-    /// Values between commas and the closing parenthesis.
-    fn arguments(&mut self) -> Result<Vec<Expr>, Reported> {
+    /// Values between commas, up to the closing parenthesis.
+    fn arguments(&mut self, close: &str) -> Result<Vec<Expr>, Reported> {
         let mut args = Vec::new();
         loop {
-            if self.eat_symbol(")") {
+            if self.eat_symbol(close) {
                 return Ok(args);
             }
             args.push(self.expr()?);
             if !self.eat_symbol(",") {
-                self.symbol(")")?;
+                self.symbol(close)?;
                 return Ok(args);
             }
         }
     }
+}
 
-    /// The end of the token before the next one, at least that of `least`.
-    fn last_end(&mut self, least: Span) -> usize {
-        let next = self.peek().span.start;
-        let text = self.source[..next].trim_end();
-        // A comment may stand in between; it does no harm to a span.
-        text.len().max(least.end)
-    }
+fn binary(operator: Operator, at: Span, left: Expr, right: Expr) -> Expr {
+    let span = Span { start: left.span.start, end: right.span.end };
+    Expr { span, kind: ExprKind::Binary(operator, at, Box::new(left), Box::new(right)) }
 }

@@ -7,7 +7,7 @@
 
 use super::ast::{Clause, ClauseKind, EmitItem, Expr, Filter, Name, Rung};
 use super::token::{Token, TokenKind, tokens};
-use super::{CLAUSES_MAX, FILTERS_MAX, NESTING_MAX, NODES_MAX, SOURCE_BYTES_MAX};
+use super::{CLAUSES_MAX, FILTERS_MAX, NODES_MAX, SOURCE_BYTES_MAX};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::suggest::suggest;
 use kernel_vm::object::Severity;
@@ -60,17 +60,20 @@ pub(crate) fn parse(source: &str, diagnostics: &mut Vec<Diagnostic>) -> Vec<Filt
         return Vec::new();
     }
     let tokens = tokens(source, diagnostics);
-    let mut parser = Parser { source, tokens, at: 0, depth: 0, nodes: 0, diagnostics };
+    let mut parser =
+        Parser { source, tokens, at: 0, depth: 0, nodes: 0, defining: None, diagnostics };
     parser.file()
 }
 
 pub(super) struct Parser<'a> {
     pub(super) source: &'a str,
-    tokens: Vec<Token>,
-    at: usize,
+    pub(super) tokens: Vec<Token>,
+    pub(super) at: usize,
     pub(super) depth: usize,
     /// Expressions of this filter so far.
     pub(super) nodes: usize,
+    /// The name that the clause at hand defines.
+    defining: Option<Name>,
     pub(super) diagnostics: &'a mut Vec<Diagnostic>,
 }
 
@@ -100,7 +103,7 @@ impl Parser<'_> {
                 }
                 _ => {
                     if !complained {
-                        self.expected("`filter NAME on TABLE { … }`", &token);
+                        self.expected_at("`filter NAME on TABLE { … }`", &token, token.span);
                     }
                     complained = true;
                     self.bump();
@@ -122,6 +125,10 @@ impl Parser<'_> {
         let header = self.header();
         let Ok((name, table)) = header else {
             self.skip_to(|word| word == "filter");
+            if self.eat_symbol("{") {
+                self.skip_to(|_| false);
+            }
+            self.eat_symbol("}");
             return None;
         };
         let mut clauses = Vec::new();
@@ -144,8 +151,9 @@ impl Parser<'_> {
                 }
                 TokenKind::Symbol(";") => self.bump(),
                 _ if clauses.len() >= CLAUSES_MAX || self.nodes > NODES_MAX => {
-                    let what = format!("more than {CLAUSES_MAX} clauses or {NODES_MAX} values");
-                    self.too_many(what, token.span);
+                    if self.nodes <= NODES_MAX {
+                        self.too_many(format!("more than {CLAUSES_MAX} clauses"), token.span);
+                    }
                     self.skip_to(|word| word == "filter");
                     self.eat_symbol("}");
                     break;
@@ -153,6 +161,7 @@ impl Parser<'_> {
                 _ => match self.clause(doc, &token) {
                     Ok(clause) => clauses.push(clause),
                     Err(Reported) => {
+                        clauses.extend(self.broken(&token));
                         self.skip_to(|word| word == "filter" || CLAUSES.contains(&word));
                     }
                 },
@@ -161,18 +170,41 @@ impl Parser<'_> {
         Some(Filter { doc, name, table, clauses })
     }
 
-    fn too_many(&mut self, what: String, span: Span) {
+    pub(super) fn too_many(&mut self, what: String, span: Span) {
         self.diagnostics.push(
             Diagnostic::error("K0045", what, span, "reading stops here")
                 .help("a filter is about ten lines; make several, in several files"),
         );
     }
 
+    /// What is left of a clause that began with `token` and could not be read.
+    fn broken(&mut self, token: &Token) -> Option<Clause> {
+        let TokenKind::Word(word) = &token.kind else { return None };
+        let keyword = CLAUSES.iter().find(|keyword| *keyword == word)?;
+        let kind = ClauseKind::Broken { keyword, name: self.defining.take() };
+        Some(Clause { span: token.span, kind })
+    }
+
     fn header(&mut self) -> Result<(Name, Name), Reported> {
-        let name = self.name("the filter's name")?;
-        self.keyword("on")?;
+        let token = self.peek().clone();
+        let name = if matches!(&token.kind, TokenKind::Word(word) if word == "on") {
+            self.expected("the filter's name", &token);
+            Name { text: "on".to_owned(), span: token.span }
+        } else {
+            self.name("the filter's name")?
+        };
+        if !self.eat_word("on") {
+            let token = self.peek().clone();
+            let table = "`on` and a table: process, thread, file or mapping";
+            self.expected(table, &token);
+            return Err(Reported);
+        }
         let table = self.name("a table: process, thread, file or mapping")?;
-        self.symbol("{")?;
+        if !self.eat_symbol("{") {
+            // What follows is most likely the first clause.
+            let token = self.peek().clone();
+            self.expected("`{`", &token);
+        }
         Ok((name, table))
     }
 
@@ -181,20 +213,23 @@ impl Parser<'_> {
             if token.kind == TokenKind::Wrong {
                 self.bump();
             } else {
-                self.expected("a clause: where, emit, let, param, …", token);
+                self.expected_at("a clause: where, emit, let, param, …", token, token.span);
                 self.bump();
             }
             return Err(Reported);
         };
         self.bump();
+        self.defining = None;
         let kind = match word.as_str() {
             "param" => {
                 let name = self.name("the parameter's name")?;
+                self.defining = Some(name.clone());
                 self.symbol("=")?;
                 ClauseKind::Param { doc, name, value: self.expr()? }
             }
             "let" => {
                 let name = self.name("the name of the value")?;
+                self.defining = Some(name.clone());
                 self.symbol("=")?;
                 ClauseKind::Let { name, value: self.expr()? }
             }
@@ -251,6 +286,10 @@ impl Parser<'_> {
                 return Err(Reported);
             }
         };
+        // What could not be read stands behind the clause, but was most likely meant for it.
+        if self.peek().kind == TokenKind::Wrong {
+            return Err(Reported);
+        }
         Ok(Clause { span: token.span, kind })
     }
 
@@ -258,27 +297,47 @@ impl Parser<'_> {
     fn limit(&mut self) -> Result<ClauseKind, Reported> {
         self.symbol("{")?;
         let (mut rungs, mut leave) = (Vec::new(), None);
+        let mut whole = true;
         loop {
-            self.comments();
             if self.eat_symbol("}") {
-                return Ok(ClauseKind::Limit { rungs, leave });
+                let limit = ClauseKind::Limit { rungs, leave };
+                return if whole { Ok(limit) } else { Err(Reported) };
             }
-            let token = self.peek().clone();
-            if self.eat_word("leave") {
-                self.keyword("when")?;
-                leave = Some(self.expr()?);
-            } else if self.eat_word("after") {
-                let after = self.expr()?;
-                let action =
-                    self.name("an action: notify, nice, cpu, memory, files, freeze, term or kill")?;
-                let takes = matches!(action.text.as_str(), "nice" | "cpu" | "memory" | "files");
-                let argument = if takes { Some(self.expr()?) } else { None };
-                rungs.push(Rung { after, action, argument });
-            } else {
-                self.expected("`after TIME ACTION`, `leave when COND` or `}`", &token);
-                return Err(Reported);
+            if matches!(self.peek().kind, TokenKind::End) {
+                return self.symbol("}").map(|()| ClauseKind::Limit { rungs, leave });
+            }
+            if self.limit_part(&mut rungs, &mut leave).is_err() {
+                whole = false;
+                self.skip_to(|word| matches!(word, "after" | "leave"));
             }
         }
+    }
+
+    fn limit_part(
+        &mut self,
+        rungs: &mut Vec<Rung>,
+        leave: &mut Option<Expr>,
+    ) -> Result<(), Reported> {
+        let token = self.peek().clone();
+        if self.eat_word("leave") {
+            self.keyword("when")?;
+            *leave = Some(self.expr()?);
+        } else if self.eat_word("after") {
+            let after = self.expr()?;
+            let action =
+                self.name("an action: notify, nice, cpu, memory, files, freeze, term or kill")?;
+            let next = self.peek().kind.clone();
+            let takes = matches!(action.text.as_str(), "nice" | "cpu" | "memory" | "files")
+                || matches!(next, TokenKind::Number(_) | TokenKind::Symbol("-"));
+            let argument = if takes { Some(self.expr()?) } else { None };
+            rungs.push(Rung { after, action, argument });
+        } else {
+            let what = "`after TIME ACTION`, `leave when COND` or `}`";
+            self.expected_at(what, &token, token.span);
+            self.bump();
+            return Err(Reported);
+        }
+        Ok(())
     }
 
     fn emit_items(&mut self) -> Result<Vec<EmitItem>, Reported> {
@@ -313,174 +372,5 @@ impl Parser<'_> {
             | TokenKind::Comment { .. }
             | TokenKind::Wrong => false,
         }
-    }
-
-    /// Skips comments; returns the last block of them that directly precedes what follows.
-    fn comments(&mut self) -> String {
-        let mut plain: Vec<String> = Vec::new();
-        let mut documented: Vec<String> = Vec::new();
-        let mut last_end = None;
-        while let Some(Token { kind: TokenKind::Comment { text, doc }, span }) =
-            self.tokens.get(self.at).cloned()
-        {
-            let between = last_end.map_or("", |end| &self.source[end..span.start]);
-            if between.bytes().filter(|&byte| byte == b'\n').count() > 1 {
-                plain.clear();
-                documented.clear();
-            }
-            last_end = Some(span.end);
-            if doc {
-                documented.push(text)
-            } else {
-                plain.push(text)
-            }
-            self.at += 1;
-        }
-        let next = self.tokens.get(self.at).map_or(self.source.len(), |token| token.span.start);
-        let gap = last_end.map_or("", |end| &self.source[end..next]);
-        if gap.bytes().filter(|&byte| byte == b'\n').count() > 1 {
-            return String::new();
-        }
-        if documented.is_empty() { plain.join("\n") } else { documented.join("\n") }
-    }
-
-    /// The next token that is not a comment.
-    pub(super) fn peek(&mut self) -> &Token {
-        while matches!(self.tokens[self.at].kind, TokenKind::Comment { .. }) {
-            self.at += 1;
-        }
-        &self.tokens[self.at]
-    }
-
-    /// Steps over the token that `peek` showed; stays at the end.
-    pub(super) fn bump(&mut self) {
-        self.peek();
-        if self.at + 1 < self.tokens.len() {
-            self.at += 1;
-        }
-    }
-
-    pub(super) fn eat_symbol(&mut self, symbol: &str) -> bool {
-        let found = matches!(self.peek().kind, TokenKind::Symbol(found) if found == symbol);
-        if found {
-            self.bump();
-        }
-        found
-    }
-
-    pub(super) fn eat_word(&mut self, word: &str) -> bool {
-        let found = matches!(&self.peek().kind, TokenKind::Word(found) if found == word);
-        if found {
-            self.bump();
-        }
-        found
-    }
-
-    pub(super) fn symbol(&mut self, symbol: &str) -> Result<(), Reported> {
-        if self.eat_symbol(symbol) {
-            return Ok(());
-        }
-        let token = self.peek().clone();
-        self.expected(&format!("`{symbol}`"), &token);
-        Err(Reported)
-    }
-
-    pub(super) fn keyword(&mut self, word: &str) -> Result<(), Reported> {
-        if self.eat_word(word) {
-            return Ok(());
-        }
-        let token = self.peek().clone();
-        self.expected(&format!("`{word}`"), &token);
-        Err(Reported)
-    }
-
-    fn name(&mut self, what: &str) -> Result<Name, Reported> {
-        let token = self.peek().clone();
-        match &token.kind {
-            TokenKind::Word(word) if RESERVED.contains(&word.as_str()) => {
-                self.diagnostics.push(
-                    Diagnostic::error(
-                        "K0015",
-                        format!("`{word}` is a word of the language and cannot be a name"),
-                        token.span,
-                        format!("expected {what}"),
-                    )
-                    .help(format!("choose another, such as `{word}_`")),
-                );
-                Err(Reported)
-            }
-            TokenKind::Word(word) if !word.contains('.') => {
-                self.bump();
-                Ok(Name { text: word.clone(), span: token.span })
-            }
-            _ => {
-                self.expected(what, &token);
-                Err(Reported)
-            }
-        }
-    }
-
-    pub(super) fn expected(&mut self, what: &str, token: &Token) {
-        let found = match &token.kind {
-            TokenKind::Wrong => return,
-            TokenKind::End => "the end of the file".to_owned(),
-            TokenKind::Word(word) => format!("`{}`", word.chars().take(40).collect::<String>()),
-            TokenKind::Number(number) => {
-                format!("`{}`", number.text.chars().take(40).collect::<String>())
-            }
-            TokenKind::Text(_) => "a text".to_owned(),
-            TokenKind::Symbol(symbol) => format!("`{symbol}`"),
-            TokenKind::Comment { .. } => "a comment".to_owned(),
-        };
-        self.diagnostics.push(Diagnostic::error(
-            "K0007",
-            format!("expected {what}, found {found}"),
-            token.span,
-            "here",
-        ));
-    }
-
-    fn skip_to(&mut self, stop: impl Fn(&str) -> bool) {
-        let mut braces = 0_usize;
-        loop {
-            match &self.peek().kind {
-                TokenKind::End => return,
-                TokenKind::Word(word) if braces == 0 && stop(word) => return,
-                TokenKind::Symbol("}") if braces == 0 => return,
-                TokenKind::Symbol("{") => braces += 1,
-                TokenKind::Symbol("}") => braces -= 1,
-                TokenKind::Word(_)
-                | TokenKind::Number(_)
-                | TokenKind::Text(_)
-                | TokenKind::Symbol(_)
-                | TokenKind::Comment { .. }
-                | TokenKind::Wrong => {}
-            }
-            self.bump();
-        }
-    }
-
-    /// An expression, unless it is nested too deeply.
-    pub(super) fn nested(
-        &mut self,
-        read: impl FnOnce(&mut Self) -> Result<Expr, Reported>,
-    ) -> Result<Expr, Reported> {
-        self.nodes += 1;
-        if self.nodes > NODES_MAX {
-            // Reported where the next clause would start.
-            return Err(Reported);
-        }
-        if self.depth >= NESTING_MAX {
-            let span = self.peek().span;
-            self.diagnostics.push(
-                Diagnostic::error("K0008", "nested too deeply", span, "here")
-                    .help(format!("at most {NESTING_MAX} levels; give parts a name with `let`")),
-            );
-            return Err(Reported);
-        }
-        self.depth += 1;
-        let result = read(self);
-        self.depth -= 1;
-        result
     }
 }

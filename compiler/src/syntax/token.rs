@@ -83,14 +83,19 @@ pub(crate) fn tokens(source: &str, diagnostics: &mut Vec<Diagnostic>) -> Vec<Tok
 enum Raw<'a> {
     Word(&'a str),
     Number(&'a str),
-    Text { body: &'a str, closed: bool },
+    Text {
+        body: &'a str,
+        closed: bool,
+    },
     Symbol(&'static str),
     Comment(&'a str),
+    /// A text in quotes of another kind.
+    Quoted(&'a str),
     Unexpected(&'a str),
 }
 
 fn token(input: &str) -> IResult<&str, Raw<'_>> {
-    alt((comment, number, text, word, symbol, unexpected)).parse(input)
+    alt((comment, number, text, word, symbol, quoted, unexpected)).parse(input)
 }
 
 fn comment(input: &str) -> IResult<&str, Raw<'_>> {
@@ -142,11 +147,17 @@ fn symbol(input: &str) -> IResult<&str, Raw<'_>> {
     }
 }
 
-/// A run of characters that start no token.
+/// `'sshd'`, as other languages and word processors have it.
+fn quoted(input: &str) -> IResult<&str, Raw<'_>> {
+    let open = satisfy(|c| matches!(c, '\'' | '`' | '‘' | '’' | '“' | '”'));
+    let inside = take_while(|c: char| is_word(c) || " -./:".contains(c));
+    let close = satisfy(|c| matches!(c, '\'' | '`' | '‘' | '’' | '“' | '”'));
+    recognize((open, inside, close)).map(Raw::Quoted).parse(input)
+}
+
+/// A run of characters that start no token, with the word that hangs on to them.
 fn unexpected(input: &str) -> IResult<&str, Raw<'_>> {
-    let known = |c: char| {
-        is_word(c) || c.is_whitespace() || c == '#' || c == '"' || SYMBOL_CHARS.contains(c)
-    };
+    let known = |c: char| c.is_whitespace() || c == '#' || c == '"' || SYMBOL_CHARS.contains(c);
     recognize(pair(anychar, take_while(|c| !known(c)))).map(Raw::Unexpected).parse(input)
 }
 
@@ -173,13 +184,23 @@ impl Raw<'_> {
                 }
                 TokenKind::Text(unescape(body, span, diagnostics))
             }
+            Self::Quoted(text) => {
+                let inside: String =
+                    text.chars().skip(1).take(40).filter(|&c| is_word(c)).collect();
+                diagnostics.push(
+                    Diagnostic::error("K0001", "a text in the wrong quotes", span, "here")
+                        .help(format!("write straight double quotes: `\"{inside}\"`")),
+                );
+                TokenKind::Wrong
+            }
             Self::Unexpected(text) => {
                 let shown: String = text.chars().take(8).flat_map(char::escape_debug).collect();
+                let (start, first) = (span.start, text.chars().next().map_or(1, char::len_utf8));
                 diagnostics.push(
                     Diagnostic::error(
                         "K0001",
                         format!("`{shown}` has no meaning here"),
-                        span,
+                        Span { start, end: start + first },
                         "unexpected character",
                     )
                     .help(unexpected_help(text)),
@@ -240,6 +261,9 @@ fn number_kind(text: &str, span: Span, diagnostics: &mut Vec<Diagnostic>) -> Tok
             let message = format!("`{}` is not a unit", unit.chars().take(40).collect::<String>());
             let diagnostic = Diagnostic::error("K0006", message, span, "in this number");
             match meant_unit(unit.trim_end_matches("/s")) {
+                Some(word) if unit.strip_suffix("/s") == Some(word) => {
+                    diagnostic.help("only bytes and plain numbers may be followed by /s")
+                }
                 Some(hint) if hint.contains(' ') => diagnostic.help(hint),
                 Some(word) => diagnostic.help(format!("did you mean `{word}`?")),
                 None => diagnostic.help(

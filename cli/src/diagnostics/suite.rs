@@ -1,0 +1,69 @@
+//! Every wrong program of `compiler/tests/diagnostics`, with what an author is told of it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Of the compiler's later stages: a text cannot be made to show them one by one.
+const FROM_THE_BACK_END: [&str; 2] = ["K0090", "K0091"];
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn cases() -> Vec<PathBuf> {
+    let directory = repository().join("compiler/tests/diagnostics");
+    let entries = std::fs::read_dir(directory).expect("the cases are there");
+    let mut cases: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("readable").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "kf"))
+        .collect();
+    cases.sort();
+    cases
+}
+
+#[test]
+fn wrong_programs_are_answered_as_a_newcomer_would_want() {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("../../../compiler/tests/diagnostics");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    let cases = cases();
+    assert!(cases.len() >= 60, "{} cases", cases.len());
+    settings.bind(|| {
+        for path in cases {
+            let name = path.file_stem().expect("a file").to_string_lossy().into_owned();
+            let source = std::fs::read_to_string(&path).expect("readable");
+            let analysis = kfilter_compiler::parse_and_check(&source);
+            assert!(!analysis.diagnostics.is_empty(), "nothing is said of {name}");
+            let file = format!("{name}.kf");
+            insta::assert_snapshot!(
+                name,
+                super::render(&file, &source, &analysis.diagnostics, false)
+            );
+        }
+    });
+}
+
+#[test]
+fn every_code_is_explained_and_has_a_case() {
+    let language =
+        std::fs::read_to_string(repository().join("docs/language.md")).expect("readable");
+    let explained: BTreeSet<&str> = language
+        .lines()
+        .filter_map(|line| line.strip_prefix("| K"))
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    let shown: BTreeSet<String> = cases()
+        .iter()
+        .map(|path| std::fs::read_to_string(path).expect("readable"))
+        .flat_map(|source| kfilter_compiler::parse_and_check(&source).diagnostics)
+        .map(|diagnostic| diagnostic.code.trim_start_matches('K').to_owned())
+        .collect();
+    for code in &shown {
+        assert!(explained.contains(code.as_str()), "docs/language.md does not explain K{code}");
+    }
+    for code in explained {
+        let late = FROM_THE_BACK_END.iter().any(|late| late.ends_with(code));
+        assert!(late || shown.contains(code), "no case shows K{code}");
+    }
+}
