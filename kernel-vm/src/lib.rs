@@ -16,9 +16,16 @@
         clippy::panic
     )
 )]
+#![allow(
+    clippy::redundant_locals,
+    reason = "where the tests can switch on a fault, other builds bind a value to its own name"
+)]
 
 #[cfg(any(feature = "object", feature = "text", test))]
 extern crate std;
+
+#[macro_use]
+mod mutant;
 
 pub mod abi;
 #[cfg(feature = "text")]

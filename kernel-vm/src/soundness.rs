@@ -8,6 +8,8 @@
 
 mod contain;
 mod generate;
+pub(crate) mod mutants;
+mod operators;
 
 use std::string::String;
 use std::vec::Vec;

@@ -233,7 +233,7 @@ impl Verifier<'_, '_> {
         let Some(index) = pending.checked_sub(1) else { return };
         let Some(state) = self.pool.get(index) else { return };
         if self.alive {
-            self.current.join(state);
+            mutant!(ArrivalIsLost, self.current.join(state), ());
         } else {
             self.current.clone_from(state);
             self.alive = true;

@@ -61,7 +61,7 @@ impl Bounds {
     pub fn union(self, other: Self) -> Self {
         Self {
             umin: self.umin.min(other.umin),
-            umax: self.umax.max(other.umax),
+            umax: mutant!(UnionForgetsSecond, self.umax.max(other.umax), self.umax),
             smin: self.smin.min(other.smin),
             smax: self.smax.max(other.smax),
         }
@@ -85,7 +85,7 @@ impl Bounds {
         self.umax = self.umax.min(bits.max());
         let half = mask(width) >> 1;
         // On one side of the sign bit both orders agree.
-        if (self.umin <= half) == (self.umax <= half) {
+        if mutant!(SharpenAcrossSign, (self.umin <= half) == (self.umax <= half), true) {
             self.smin = self.smin.max(signed(width, self.umin));
             self.smax = self.smax.min(signed(width, self.umax));
         }
@@ -108,7 +108,9 @@ impl Bounds {
     #[must_use]
     pub fn add(self, width: u32, other: Self) -> Self {
         let any = Self::any(width);
-        let (umin, umax) = match within(width, self.umax.checked_add(other.umax)) {
+        let sum = self.umax.checked_add(other.umax);
+        let sum = mutant!(AddIgnoresOverflow, sum, Some(self.umax.wrapping_add(other.umax)));
+        let (umin, umax) = match within(width, sum) {
             Some(umax) => (self.umin.wrapping_add(other.umin), umax),
             None => (any.umin, any.umax),
         };
@@ -122,7 +124,9 @@ impl Bounds {
     #[must_use]
     pub fn sub(self, width: u32, other: Self) -> Self {
         let any = Self::any(width);
-        let (umin, umax) = match self.umin.checked_sub(other.umax) {
+        let least = self.umin.checked_sub(other.umax);
+        let least = mutant!(SubForgetsBorrow, least, Some(self.umin.saturating_sub(other.umax)));
+        let (umin, umax) = match least {
             Some(umin) => (umin, self.umax.wrapping_sub(other.umin)),
             None => (any.umin, any.umax),
         };
@@ -144,7 +148,7 @@ impl Bounds {
             self.smin.checked_mul(other.smin),
             self.smin.checked_mul(other.smax),
             self.smax.checked_mul(other.smin),
-            self.smax.checked_mul(other.smax),
+            mutant!(MulForgetsCorner, self.smax.checked_mul(other.smax), Some(0)),
         ];
         let (mut smin, mut smax) = (i64::MAX, i64::MIN);
         for corner in corners {
@@ -161,7 +165,8 @@ impl Bounds {
     #[must_use]
     pub fn div(self, width: u32, other: Self) -> Self {
         let umax = self.umax.checked_div(other.umin.max(1)).unwrap_or(0);
-        let umin = if other.umin == 0 { 0 } else { self.umin.checked_div(other.umax).unwrap_or(0) };
+        let by_zero = mutant!(DivForgetsZero, other.umin == 0, false);
+        let umin = if by_zero { 0 } else { self.umin.checked_div(other.umax).unwrap_or(0) };
         Self::unsigned(width, umin, umax)
     }
 
@@ -172,7 +177,7 @@ impl Bounds {
             return self;
         }
         let umax = match other.umin {
-            0 => self.umax,
+            0 => mutant!(ModForgetsZero, self.umax, self.umax.min(other.umax.saturating_sub(1))),
             _ => self.umax.min(other.umax.saturating_sub(1)),
         };
         Self::unsigned(width, 0, umax)
@@ -185,7 +190,7 @@ impl Bounds {
         if self.smin == any.smin {
             return any;
         }
-        if other.smin > 0 {
+        if mutant!(SdivForgetsSign, other.smin > 0, true) {
             let quotient = |a: i64, b: i64| a.checked_div(b).unwrap_or(0);
             // The quotient falls with the divisor when the dividend is positive.
             let low = if self.smin < 0 { other.smin } else { other.smax };
@@ -199,7 +204,11 @@ impl Bounds {
     /// Signed remainder: the dividend's sign, and not larger than it.
     #[must_use]
     pub fn smod(self, width: u32, _other: Self) -> Self {
-        Self::signed(width, self.smin.min(0), self.smax.max(0))
+        mutant!(
+            SmodIsPositive,
+            Self::signed(width, self.smin.min(0), self.smax.max(0)),
+            Self::signed(width, 0, self.smax.max(0))
+        )
     }
 
     /// Left shift by `least..=most`, both below the width.
@@ -207,7 +216,10 @@ impl Bounds {
     pub fn shl(self, width: u32, least: u32, most: u32) -> Self {
         let any = Self::any(width);
         match self.umax.checked_shl(most) {
-            Some(umax) if umax.wrapping_shr(most) == self.umax && umax <= any.umax => {
+            Some(umax)
+                if mutant!(ShlIgnoresOverflow, umax.wrapping_shr(most) == self.umax, true)
+                    && umax <= any.umax =>
+            {
                 Self::unsigned(width, self.umin.wrapping_shl(least), umax)
             }
             _ => any,
@@ -217,13 +229,15 @@ impl Bounds {
     /// Logical right shift by `least..=most`, both below the width.
     #[must_use]
     pub fn shr(self, width: u32, least: u32, most: u32) -> Self {
-        Self::unsigned(width, self.umin.wrapping_shr(most), self.umax.wrapping_shr(least))
+        let (low, high) = mutant!(ShrSwapsAmounts, (most, least), (least, most));
+        Self::unsigned(width, self.umin.wrapping_shr(low), self.umax.wrapping_shr(high))
     }
 
     /// Arithmetic right shift by `least..=most`, both below the width.
     #[must_use]
     pub fn ashr(self, width: u32, least: u32, most: u32) -> Self {
-        let smin = self.smin.wrapping_shr(if self.smin < 0 { least } else { most });
+        let negative = mutant!(AshrForgetsSign, self.smin < 0, self.smin >= 0);
+        let smin = self.smin.wrapping_shr(if negative { least } else { most });
         let smax = self.smax.wrapping_shr(if self.smax < 0 { most } else { least });
         Self::signed(width, smin, smax)
     }

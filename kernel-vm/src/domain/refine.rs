@@ -9,7 +9,7 @@ impl Scalar {
     pub fn refine(cond: Cond, width: Width, holds: bool, a: &Self, b: &Self) -> (Self, Self) {
         let cond = match (holds, opposite(cond)) {
             (true, _) => Some(cond),
-            (false, Some(opposite)) => Some(opposite),
+            (false, Some(opposite)) => Some(mutant!(FalseIsTrue, opposite, cond)),
             (false, None) => None,
         };
         let (mut a, mut b) = (*a, *b);
@@ -39,7 +39,7 @@ impl Scalar {
             }
             // None of the bits is set.
             None => {
-                if let Some(bits) = b.exact() {
+                if let Some(bits) = mutant!(NoneOfUnknown, b.exact(), Some(b.wide.umax)) {
                     a.know(bits & mask(width.bits()), 0);
                 }
             }
@@ -57,7 +57,11 @@ impl Scalar {
     fn put(&mut self, width: Width, bounds: Bounds) {
         match width {
             Width::W64 => self.wide = bounds,
-            Width::W32 => self.low = bounds,
+            Width::W32 => mutant!(
+                HalfIsWhole,
+                self.low = bounds,
+                (self.low, self.wide) = (bounds, self.wide.intersect(bounds))
+            ),
         }
     }
 
@@ -90,7 +94,9 @@ const fn opposite(cond: Cond) -> Option<Cond> {
 }
 
 fn single_bit(b: &Scalar, width: Width) -> Option<u64> {
-    b.exact().map(|bits| bits & mask(width.bits())).filter(|bits| bits.is_power_of_two())
+    b.exact()
+        .map(|bits| bits & mask(width.bits()))
+        .filter(|bits| mutant!(SomeIsAll, bits.is_power_of_two(), true))
 }
 
 fn compare(cond: Cond, width: u32, mut a: Bounds, mut b: Bounds) -> (Bounds, Bounds) {
@@ -114,12 +120,12 @@ fn compare(cond: Cond, width: u32, mut a: Bounds, mut b: Bounds) -> (Bounds, Bou
             (a, b)
         }
         Cond::Lt => {
-            a.umax = a.umax.min(below(b.umax));
+            a.umax = a.umax.min(mutant!(LessIsMuchLess, below(b.umax), below(below(b.umax))));
             b.umin = b.umin.max(a.umin.saturating_add(1).min(top));
             if b.umax == 0 || a.umin == top { (EMPTY, EMPTY) } else { (a, b) }
         }
         Cond::Le => {
-            a.umax = a.umax.min(b.umax);
+            a.umax = a.umax.min(mutant!(AtMostIsLess, b.umax, below(b.umax)));
             b.umin = b.umin.max(a.umin);
             (a, b)
         }
@@ -132,13 +138,17 @@ fn compare(cond: Cond, width: u32, mut a: Bounds, mut b: Bounds) -> (Bounds, Bou
             (a, b)
         }
         Cond::Sle => {
-            a.smax = a.smax.min(b.smax);
+            a.smax = a.smax.min(mutant!(SignedAtMostIsLess, b.smax, b.smax.saturating_sub(1)));
             b.smin = b.smin.max(a.smin);
             (a, b)
         }
         Cond::Gt => swapped(Cond::Lt, width, a, b),
         Cond::Ge => swapped(Cond::Le, width, a, b),
-        Cond::Sgt => swapped(Cond::Slt, width, a, b),
+        Cond::Sgt => mutant!(
+            SignedIsUnsigned,
+            swapped(Cond::Slt, width, a, b),
+            swapped(Cond::Lt, width, a, b)
+        ),
         Cond::Sge => swapped(Cond::Sle, width, a, b),
     }
 }
@@ -154,7 +164,7 @@ fn below(x: u64) -> u64 {
 
 /// `a` without the one number that `b` is, when it is an end of a range of `a`.
 fn exclude(a: &mut Bounds, b: Bounds, any: Bounds) {
-    if b.umin == b.umax {
+    if mutant!(NotEqualToAny, b.umin == b.umax, true) {
         if a.umin == b.umin && a.umax == b.umin {
             *a = EMPTY;
             return;

@@ -37,7 +37,7 @@ impl Scalar {
     #[must_use]
     pub fn loaded(size: Size, signed: bool) -> Self {
         let bits = size.bytes().wrapping_mul(8);
-        let any = Self::range(0, mask(bits));
+        let any = Self::range(0, mutant!(LoadTooSmall, mask(bits), mask(bits.wrapping_sub(1))));
         if signed { any.sign_extended(bits, Width::W64) } else { any }
     }
 
@@ -115,7 +115,7 @@ impl Scalar {
             Width::W64 => {
                 let (bits, wide) =
                     at_width(op, 64, (self.bits, self.wide), (other.bits, other.wide));
-                let low = if keeps_low_half(op) {
+                let low = if mutant!(EveryOpKeepsLowHalf, keeps_low_half(op), true) {
                     let mine = (self.bits.truncate(32), self.low);
                     at_width(op, 32, mine, (other.bits.truncate(32), other.low)).1
                 } else {
@@ -127,7 +127,9 @@ impl Scalar {
                 let mine = (self.bits.truncate(32), self.low);
                 let (bits, low) = at_width(op, 32, mine, (other.bits.truncate(32), other.low));
                 let bits = bits.truncate(32);
-                Self { bits, wide: Bounds::unsigned(64, low.umin, low.umax), low }.sharpened()
+                let wide = Bounds::unsigned(64, low.umin, low.umax);
+                let wide = mutant!(HalfSignExtends, wide, Bounds::signed(64, low.smin, low.smax));
+                Self { bits, wide, low }.sharpened()
             }
         }
     }
@@ -145,7 +147,7 @@ impl Scalar {
         // A range of the whole is one of the low bits only when these are the whole.
         let narrow = match bits {
             32 => self.low,
-            _ if self.wide.umax <= mask(bits) => {
+            _ if mutant!(CutKeepsRange, self.wide.umax <= mask(bits), true) => {
                 let unsigned = Bounds::unsigned(bits, self.wide.umin, self.wide.umax);
                 unsigned.sharpen(bits, known).0
             }
@@ -221,7 +223,7 @@ fn shift(op: AluOp, width: u32, (bits, a): (Tnum, Bounds), by: Bounds) -> (Tnum,
     // The amount counts modulo the width; beyond it nothing is known of it.
     let (least, most) = match (u32::try_from(by.umin), u32::try_from(by.umax)) {
         (Ok(least), Ok(most)) if most < width => (least, most),
-        _ => (0, width.wrapping_sub(1)),
+        _ => (0, mutant!(ShiftNotMasked, width.wrapping_sub(1), 0)),
     };
     let exact = least == most;
     let unknown = Tnum::ANY.truncate(width);

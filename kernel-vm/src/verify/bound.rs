@@ -30,12 +30,18 @@ fn at(pc: usize, insn: &Insn, notes: &[Note]) -> u64 {
     let rest = match insn {
         Insn::Exit => 0,
         Insn::Jump { .. } => target,
-        Insn::JumpIf { .. } => next.max(target),
-        Insn::Call(Callee::Local(_)) => next.saturating_add(target),
+        Insn::JumpIf { .. } => mutant!(BoundTakesShorter, next.max(target), next.min(target)),
+        Insn::Call(Callee::Local(_)) => {
+            mutant!(BoundForgetsCalls, next.saturating_add(target), next)
+        }
         Insn::Call(Callee::Helper(id)) => {
             let note = notes.get(pc).copied().unwrap_or_default();
             let once = usize::try_from(note.callee).map_or(0, of).saturating_add(1);
-            let repeated = if note.callee == 0 { 0 } else { note.count.saturating_mul(once) };
+            let repeated = if note.callee == 0 {
+                0
+            } else {
+                mutant!(BoundForgetsRounds, note.count.saturating_mul(once), once)
+            };
             let cost = Helper::from_id(*id).map_or(0, Helper::cost);
             next.saturating_add(cost).saturating_add(repeated)
         }

@@ -76,7 +76,11 @@ impl Verifier<'_, '_> {
                 let id = u32::try_from(self.pc).unwrap_or(u32::MAX);
                 Value::pointer(Kind::MapValueOrNull { map, id })
             }
-            _ if function.is_some() => Value::scalar(Scalar::range(0, count.wide.umax)),
+            _ if function.is_some() => {
+                let most = count.wide.umax;
+                let most = mutant!(LoopCountsShort, most, most.saturating_sub(1));
+                Value::scalar(Scalar::range(0, most))
+            }
             _ => Value::scalar(Scalar::any()),
         };
         self.after_call(result);
@@ -96,7 +100,7 @@ impl Verifier<'_, '_> {
         }
         let mut entry = self.callee_state()?;
         let [first, second, third, ..] = ARGS;
-        let last = count.wide.umax.saturating_sub(1);
+        let last = count.wide.umax.saturating_sub(mutant!(LoopEndsEarly, 1, 2));
         entry.set(first, Value::scalar(Scalar::range(0, last)));
         let context = self.passed(third)?;
         entry.set(second, context);
@@ -144,6 +148,7 @@ impl Verifier<'_, '_> {
             Kind::Stack => {
                 let from = self.stack_byte(reg, &value)?;
                 let size = self.current.readable_from(from);
+                let size = mutant!(WindowTooLarge, size, size.saturating_add(8));
                 let size = u16::try_from(size).unwrap_or(0);
                 Ok(Value::pointer(Kind::Window { size }))
             }
@@ -173,13 +178,14 @@ impl Verifier<'_, '_> {
         if let (Kind::Stack, Kind::Window { size }) = (own.kind, passed.kind)
             && let Ok(from) = self.stack_byte(reg, &own)
         {
-            self.current.write_bytes(from, usize::from(size));
+            let size = mutant!(WindowIsKept, usize::from(size), 0);
+            self.current.write_bytes(from, size);
         }
     }
 
     fn after_call(&mut self, result: Value) {
-        for reg in ARGS {
-            self.current.set(reg, Value::UNSET);
+        for reg in mutant!(CallKeepsArguments, &ARGS[..], &[]) {
+            self.current.set(*reg, Value::UNSET);
         }
         self.current.set(Reg::R0, result);
     }

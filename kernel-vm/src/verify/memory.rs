@@ -29,15 +29,22 @@ impl Verifier<'_, '_> {
         let found = *pointer;
         let map_value = |map: u16| self.spec.maps.get(usize::from(map)).map_or(0, |m| m.value_size);
         let (size, place) = match pointer.kind {
-            Kind::Row => (self.spec.row_size, Place::ReadOnly),
+            Kind::Row => {
+                (self.spec.row_size, mutant!(RowIsWritable, Place::ReadOnly, Place::Writable))
+            }
             Kind::Params => (self.spec.params_size, Place::ReadOnly),
             Kind::State => (self.spec.state_size, Place::Writable),
             Kind::Window { size } => (u32::from(size), Place::Writable),
             Kind::MapValue(map) => (map_value(map), Place::Writable),
             Kind::Stack => return self.stack_place(reg, pointer, off, length),
-            Kind::MapValueOrNull { .. } => {
-                return Err(self.reject(RejectionKind::MayBeNull { reg }));
-            }
+            Kind::MapValueOrNull { map, .. } => mutant!(
+                NullIsFine,
+                {
+                    let _ = map;
+                    return Err(self.reject(RejectionKind::MayBeNull { reg }));
+                },
+                (map_value(map), Place::Writable)
+            ),
             Kind::Unset => return Err(self.reject(RejectionKind::NotInitialised { reg })),
             Kind::Scalar | Kind::Map(_) | Kind::Func(_) => {
                 return Err(self.reject(RejectionKind::NotMemory { reg, found }));
@@ -47,7 +54,8 @@ impl Verifier<'_, '_> {
         let first = i128::from(wide.smin).saturating_add(i128::from(off));
         let last = i128::from(wide.smax).saturating_add(i128::from(off));
         let end = last.saturating_add(i128::from(length));
-        if first < 0 || end > i128::from(size) {
+        let size = mutant!(BoundTooLarge, size, size.saturating_add(1));
+        if mutant!(NegativeOffset, first < 0, false) || end > i128::from(size) {
             let kind = RejectionKind::OutOfBounds { reg, found, off, length, size };
             return Err(self.reject(kind));
         }
@@ -95,7 +103,7 @@ impl Verifier<'_, '_> {
             {
                 return Ok(*value);
             }
-            if !self.current.is_readable(from, length) {
+            if mutant!(StackIsSet, !self.current.is_readable(from, length), false) {
                 return Err(self.reject(RejectionKind::StackNotInitialised { off: from_top(from) }));
             }
         }
@@ -115,12 +123,12 @@ impl Verifier<'_, '_> {
         let is_pointer = value.kind.is_pointer();
         match place {
             Place::ReadOnly => Err(self.reject(RejectionKind::ReadOnly { reg, found: pointer })),
-            Place::Writable if is_pointer => {
+            Place::Writable if mutant!(PointersMayLeave, is_pointer, false) => {
                 Err(self.reject(RejectionKind::PointerEscapes { found: value }))
             }
             Place::Writable => Ok(()),
             Place::Stack { from } => {
-                if size == Size::Dw && from.is_multiple_of(8) {
+                if size == Size::Dw && mutant!(SpillRoundsDown, from.is_multiple_of(8), true) {
                     if self.current.spill(from / 8, value) {
                         return Ok(());
                     }
@@ -141,7 +149,7 @@ impl Verifier<'_, '_> {
         let place = self.place(reg, &pointer, 0, length)?;
         if let Place::Stack { from } = place {
             let length = usize::try_from(length).unwrap_or(usize::MAX);
-            if !self.current.is_readable(from, length) {
+            if mutant!(ArgumentsAreSet, !self.current.is_readable(from, length), false) {
                 let gap = from.saturating_add(self.current.readable_from(from));
                 return Err(self.reject(RejectionKind::StackNotInitialised { off: from_top(gap) }));
             }

@@ -86,7 +86,8 @@ impl State {
 
     fn join_slot(&mut self, slot: usize, other: &Self) {
         let (mine, theirs) = (self.value(slot).copied(), other.value(slot));
-        let init = self.init_of(slot) & other.init_of(slot);
+        let (a, b) = (self.init_of(slot), other.init_of(slot));
+        let init = mutant!(JoinKeepsWritten, a & b, a | b);
         match (mine, theirs) {
             (Some(a), Some(b)) => {
                 let both = a.union(b);
@@ -96,7 +97,7 @@ impl State {
                     *value = both;
                 }
             }
-            (Some(_), None) => self.forget(slot),
+            (Some(_), None) => mutant!(JoinKeepsSpilled, self.forget(slot), ()),
             (None, _) => {}
         }
         self.set_init(slot, init);
@@ -165,7 +166,7 @@ impl State {
         for byte in from..from.saturating_add(length) {
             let (slot, bit) = (byte / 8, 1u8.wrapping_shl((byte % 8) as u32));
             // The rest of a pointer is nothing that may be read: its mask was empty.
-            self.forget(slot);
+            mutant!(PartialStoreKeepsValue, self.forget(slot), ());
             let mask = self.init_of(slot) | bit;
             self.set_init(slot, mask);
         }

@@ -56,9 +56,11 @@ impl Verifier<'_, '_> {
                 if old.kind != Kind::Scalar {
                     return Err(self.reject(RejectionKind::AtomicOnPointer));
                 }
-                self.store(dst, off, size, Value::scalar(Scalar::any()))?;
+                let new = mutant!(AtomicStoresOld, Scalar::any(), old.scalar);
+                self.store(dst, off, size, Value::scalar(new))?;
                 if op.fetches() {
                     let old = Value::scalar(Scalar::loaded(size, false));
+                    let compares = mutant!(CmpxchgSetsOperand, compares, false);
                     self.current.set(if compares { Reg::R0 } else { src }, old);
                 }
             }
@@ -234,7 +236,8 @@ impl Verifier<'_, '_> {
         let null = Value::scalar(Scalar::exactly(0));
         let value = Value::pointer(Kind::MapValue(map));
         let mut taken = self.current.clone();
-        let (here, there) = if cond == Cond::Eq { (value, null) } else { (null, value) };
+        let equal = mutant!(NullWaysSwapped, cond == Cond::Eq, cond != Cond::Eq);
+        let (here, there) = if equal { (value, null) } else { (null, value) };
         // Merged ids may be of different lookups: only this register is proven then.
         if a.kind == (Kind::MapValueOrNull { map, id: u32::MAX }) {
             taken.set(dst, there);

@@ -89,7 +89,7 @@ impl Value {
                 }
                 _ => Kind::MapValue(a),
             },
-            _ => return Self::UNSET,
+            _ => return mutant!(JoinOfKindsKeepsFirst, Self::UNSET, *self),
         };
         if self == other {
             return *self;
