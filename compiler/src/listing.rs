@@ -1,33 +1,90 @@
 //! The programs of an object as text, each part below the source line that it comes from.
+//!
+//! **Invariant**: every insn of the object stands in the listing, with what it refers to.
 
-use crate::code::Code;
+use std::fmt::Write as _;
+
+use kernel_vm::isa::{RawInsn, decode};
+
+use crate::code::{Code, FieldPath, RelocKind, Slot};
 use crate::object::Module;
 
 /// The listing of `module`.
 pub(crate) fn listing(module: &Module) -> String {
+    let programs = module.programs.iter().map(|program| (&program.name, &program.code));
+    let subprograms = module.subprograms.iter().map(|function| (&function.name, &function.code));
     let mut text = String::new();
-    for program in &module.programs {
-        function(&mut text, module, &program.name, &program.code);
-    }
-    for subprogram in &module.subprograms {
-        function(&mut text, module, &subprogram.name, &subprogram.code);
+    for (name, code) in programs.chain(subprograms) {
+        // Writing to a string cannot fail.
+        let _ = function(&mut text, &module.source, name, code);
     }
     text
 }
 
-fn function(text: &mut String, module: &Module, name: &str, code: &Code) {
-    use std::fmt::Write as _;
-    let _ = writeln!(text, "{name}:");
-    let mut last = 0;
-    for (pc, slot) in code.slots.iter().enumerate() {
-        if let Some(mark) = code.lines.iter().find(|mark| mark.pc == pc) {
-            let line = module.source[..mark.span.start].matches('\n').count();
-            if line + 1 != last {
-                last = line + 1;
-                let source = module.source.lines().nth(line).unwrap_or_default().trim();
-                let _ = writeln!(text, "; {last}: {source}");
+fn function(text: &mut String, source: &str, name: &str, code: &Code) -> std::fmt::Result {
+    if !text.is_empty() {
+        writeln!(text)?;
+    }
+    writeln!(text, "{name}:")?;
+    let slots: Vec<RawInsn> =
+        code.slots.iter().map(|slot| RawInsn::from_bytes(Slot::to_bytes(*slot))).collect();
+    let mut last_line = None;
+    let mut marks = code.lines.iter().peekable();
+    let mut relocs = code.relocs.iter().peekable();
+    let mut pc = 0;
+    while pc < slots.len() {
+        while let Some(mark) = marks.next_if(|mark| mark.pc <= pc) {
+            let before = source.get(..mark.span.start).unwrap_or_default();
+            let line = before.matches('\n').count();
+            if last_line != Some(line) {
+                last_line = Some(line);
+                let words = source.lines().nth(line).unwrap_or_default().trim();
+                writeln!(text, "; {}: {words}", line + 1)?;
             }
         }
-        let _ = writeln!(text, "{pc:5}: {slot:?}");
+        write!(text, "{pc:6}: ")?;
+        match decode(&slots[pc..]) {
+            Ok(insn) => write!(text, "{insn}")?,
+            Err(_) => write!(text, "{:?}", code.slots[pc])?,
+        }
+        while let Some(reloc) = relocs.next_if(|reloc| reloc.pc <= pc) {
+            write!(text, "    # {}", reference(&reloc.kind))?;
+        }
+        writeln!(text)?;
+        pc += if code.slots[pc].code == LDDW { 2 } else { 1 };
+    }
+    Ok(())
+}
+
+/// The opcode of the only insn of two slots.
+const LDDW: u8 = 0x18;
+
+/// What a relocation refers to, in words.
+fn reference(kind: &RelocKind) -> String {
+    let path = |path: &FieldPath| format!("{}.{}", path.root, path.path.join("."));
+    match kind {
+        RelocKind::FieldOffset(field) => format!("offset of {}", path(field)),
+        RelocKind::FieldExists(field) => format!("whether {} exists", path(field)),
+        RelocKind::FieldSize(field) => format!("size of {}", path(field)),
+        RelocKind::TypeSize(name) => format!("size of {name}"),
+        RelocKind::TypeId(name) => format!("type {name}"),
+        RelocKind::EnumValue(kind, name) => format!("{kind}::{name}"),
+        RelocKind::Map(name) => format!("map {name}"),
+        RelocKind::Data { section, offset } => format!("{section} + {offset}"),
+        RelocKind::Kfunc(name) => (*name).to_owned(),
+        RelocKind::Subprog(name) | RelocKind::SubprogAddress(name) => name.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_listing_names_lines_and_references() {
+        let source = "filter f on thread {\n    where nice > 3\n    emit tid\n}\n";
+        let text = crate::compile("f.kf", source).expect("a sound filter").listing();
+        for part in ["sweep_f:", "; 2: where nice > 3", "; 3: emit tid", "# map records_f"] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+        assert!(text.contains("bpf_iter_task_next"));
     }
 }

@@ -8,11 +8,32 @@ mod routines;
 mod texts;
 
 use kernel_vm::abi::Verdict;
+use kernel_vm::isa::RawInsn;
+use kernel_vm::run::{Env, Host, Stack};
+use kernel_vm::verify::{ScratchBuffer, Spec, verify};
 
 use self::machine::{Machine, PARAMS, ROW, STATE};
 use self::reference::{Cell, Inputs, Past, Reference};
 use crate::hir::{Filter, Value};
 use crate::plan::{Plan, param_size};
+
+/// Keeps what is emitted.
+struct Records(Vec<Vec<u8>>);
+
+impl Host for Records {
+    fn emit(&mut self, record: &[u8]) -> bool {
+        self.0.push(record.to_vec());
+        true
+    }
+
+    fn boot_ns(&mut self) -> u64 {
+        0
+    }
+
+    fn waits_for(&mut self, _tid: u64) -> u64 {
+        0
+    }
+}
 
 /// A compiled filter with the past of one row.
 pub(super) struct Subject<'a> {
@@ -75,6 +96,7 @@ impl<'a> Subject<'a> {
         let mut machine = Machine::new(self.row(inputs), self.state.clone(), self.params(inputs));
         let r0 =
             machine.run(&self.code, &[ROW, STATE, PARAMS]).map_err(|fault| format!("{fault:?}"))?;
+        self.on_kernel_vm(inputs, r0, &machine)?;
         self.state = machine.block(STATE).to_vec();
         let verdict = Verdict::from_r0(r0).ok_or_else(|| format!("verdict {r0}"))?;
 
@@ -90,6 +112,43 @@ impl<'a> Subject<'a> {
             self.compare_record(record, &reference)?;
         }
         Ok(verdict)
+    }
+
+    /// The same run on kernel-vm, after its verifier: it must not differ in anything.
+    fn on_kernel_vm(&self, inputs: &Inputs, r0: u64, machine: &Machine) -> Result<(), String> {
+        let slots: Vec<RawInsn> = self
+            .code
+            .chunks_exact(8)
+            .map(|slot| RawInsn::from_bytes(slot.try_into().expect("eight bytes")))
+            .collect();
+        let spec = Spec {
+            row_size: self.plan.row_size,
+            state_size: self.plan.state_size,
+            params_size: self.plan.rodata_size,
+            record_size: self.plan.record_size,
+            maps: &[],
+        };
+        let mut buffer = ScratchBuffer::new(slots.len());
+        let program = verify(&slots, spec, &mut buffer.scratch())
+            .map_err(|rejection| format!("refused: {rejection:?}"))?;
+        let (row, params) = (self.row(inputs), self.params(inputs));
+        let mut state = self.state.clone();
+        let mut host = Records(Vec::new());
+        let mut env = Env {
+            row: &row,
+            state: &mut state,
+            params: &params,
+            maps: &mut [],
+            host: &mut host,
+            fuel: u64::MAX,
+        };
+        let found = program
+            .run(&mut env, &mut Stack::new())
+            .map_err(|error| format!("not run: {error:?}"))?;
+        if (found, &host.0) != (r0, &machine.emitted) || state != machine.block(STATE) {
+            return Err(format!("kernel-vm says {found}, the checked machine {r0}"));
+        }
+        Ok(())
     }
 
     fn compare_record(&self, record: &[u8], reference: &Reference<'_>) -> Result<(), String> {

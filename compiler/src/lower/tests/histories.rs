@@ -36,7 +36,7 @@ fn inputs(now: i64, id: u16, cell: Cell) -> Inputs {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(ProptestConfig::with_cases(400))]
     #[test]
     fn code_follows_the_formulas(
         counts: bool,

@@ -194,7 +194,7 @@ fn row() -> impl Strategy<Value = HashMap<u16, Cell>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #![proptest_config(ProptestConfig::with_cases(400))]
     #[test]
     fn code_does_what_the_filter_means(
         filter in filter(),

@@ -21,7 +21,7 @@ fn variance_bytes(variance: i128) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(20_000))]
+    #![proptest_config(ProptestConfig::with_cases(4000))]
     #[test]
     fn mul_div_is_exact(a in edgy(), b in edgy(), c in edgy()) {
         let (found, _) = run(Routine::MulDiv, Vec::new(), &[a as u64, b as u64, c as u64]);

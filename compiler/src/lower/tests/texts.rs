@@ -39,7 +39,7 @@ fn filter(op: TextOp, positive: bool, left: ExprKind, right: ExprKind) -> Filter
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(ProptestConfig::with_cases(400))]
     #[test]
     fn texts_compare_byte_by_byte(
         op in prop_oneof![
