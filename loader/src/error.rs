@@ -57,6 +57,26 @@ pub enum LoadError {
         /// The filter.
         filter: String,
     },
+    /// A filter of this name is loaded.
+    #[error("filter `{name}` is loaded already; unload or replace it")]
+    AlreadyLoaded {
+        /// Its name.
+        name: String,
+    },
+    /// No filter of this name is loaded.
+    #[error("no filter `{name}` is loaded")]
+    NotLoaded {
+        /// The name.
+        name: String,
+    },
+    /// A name that no loaded filter can have, or a filter that cannot be understood.
+    #[error("filter `{name}`: {reason}")]
+    Name {
+        /// The name.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// The `vm` host cannot run the filter.
     #[error("the vm host cannot run filter `{filter}`: {reason}")]
     Vm {
@@ -83,7 +103,12 @@ impl LoadError {
     #[must_use]
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Object(_) | Self::NoSuchFilter { .. } | Self::Param(_) => ErrorClass::Input,
+            Self::Object(_)
+            | Self::NoSuchFilter { .. }
+            | Self::Param(_)
+            | Self::AlreadyLoaded { .. }
+            | Self::NotLoaded { .. }
+            | Self::Name { .. } => ErrorClass::Input,
             Self::Syscall { source, .. } if source.errno.is_privilege() => ErrorClass::Privilege,
             // Without CAP_PERFMON the verifier refuses what it would let pass with it.
             Self::Rejected(rejection) if rejection.errno.0 == libc::EPERM => ErrorClass::Privilege,

@@ -23,6 +23,7 @@ pub mod limit;
 pub mod link;
 pub mod params;
 pub mod procfs;
+pub mod pin;
 pub mod record;
 pub mod sys;
 pub mod waits;

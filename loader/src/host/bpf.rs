@@ -8,7 +8,7 @@ mod program;
 mod session;
 
 pub use maps::{records_bytes, thread_count};
-pub use program::{Loaded, LoadedMap, load_programs};
+pub use program::{Loaded, LoadedMap, Reuse, load_programs};
 pub use session::BpfSession;
 
 use super::{Host, HostKind, Request, Session};
@@ -49,7 +49,7 @@ impl BpfHost {
     /// As [`Host::load`].
     pub fn load_session(&self, request: &Request<'_>) -> Result<BpfSession, LoadError> {
         let name = &request.filter.bpf.sweep;
-        let loaded = load_programs(&*self.sys, request, &[name.as_str()])?;
+        let loaded = load_programs(&*self.sys, request, &[name.as_str()], Vec::new())?;
         BpfSession::new(Rc::clone(&self.sys), request.filter, loaded)
     }
 }

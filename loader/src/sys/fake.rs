@@ -120,9 +120,8 @@ impl Sys for Fake {
     fn bpf(&self, mut call: Call<'_>) -> Result<Reply, SyscallError> {
         let (name, object) = (call.name(), object_of(&call));
         self.seen.borrow_mut().push((name, object.clone()));
-        let fault = self.faults.iter().find(|fault| {
-            fault.call == name && (fault.object.is_empty() || fault.object == object)
-        });
+        let fault =
+            self.faults.iter().find(|fault| fault.call == name && object.ends_with(fault.object));
         if let Some(fault) = fault {
             if let Call::ProgLoad(program) = &mut call {
                 // As the kernel does: a log that does not fit is cut and said to be too long.
@@ -138,6 +137,9 @@ impl Sys for Fake {
                 }
             }
             return Err(SyscallError::new(name, Errno(fault.errno)));
+        }
+        if let Call::Pin { path, .. } = &call {
+            std::fs::write(path, "").unwrap();
         }
         Ok(match call {
             Call::MapCreate(_)
@@ -186,7 +188,11 @@ impl Sys for Fake {
         Ok(false)
     }
 
-    fn exchange(&self, _one: &Path, _other: &Path) -> Result<(), SyscallError> {
-        Ok(())
+    fn exchange(&self, one: &Path, other: &Path) -> Result<(), SyscallError> {
+        self.seen.borrow_mut().push(("exchange", String::new()));
+        if let Some(fault) = self.faults.iter().find(|fault| fault.call == "exchange") {
+            return Err(SyscallError::new("renameat2", Errno(fault.errno)));
+        }
+        super::Kernel.exchange(one, other)
     }
 }

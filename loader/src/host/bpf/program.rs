@@ -32,8 +32,8 @@ pub struct Loaded {
     pub programs: Vec<OwnedFd>,
     /// The maps that they use.
     pub maps: Vec<LoadedMap>,
-    /// The types of the object.
-    pub btf: OwnedFd,
+    /// The types of the object; programs that were loaded by others hold theirs.
+    pub btf: Option<OwnedFd>,
 }
 
 /// A map of a load.
@@ -47,6 +47,15 @@ pub struct LoadedMap {
     pub size: u32,
 }
 
+/// A map that exists already and is to be used instead of a new one.
+#[derive(Debug)]
+pub struct Reuse {
+    /// The map's name in the object.
+    pub map: String,
+    /// The map.
+    pub fd: OwnedFd,
+}
+
 impl Loaded {
     /// The map that the object calls `name`.
     #[must_use]
@@ -55,7 +64,8 @@ impl Loaded {
     }
 }
 
-/// Loads the programs called `names`, with the maps that they use and no others.
+/// Loads the programs called `names`, with the maps that they use and no others; those of
+/// `reuse` are not created.
 ///
 /// # Errors
 /// [`LoadError`]; nothing stays behind.
@@ -63,6 +73,7 @@ pub fn load_programs(
     sys: &dyn Sys,
     request: &Request<'_>,
     names: &[&str],
+    mut reuse: Vec<Reuse>,
 ) -> Result<Loaded, LoadError> {
     let linked = link_all(sys, request, names)?;
     let btf = load_btf(sys, request)?;
@@ -81,9 +92,14 @@ pub fn load_programs(
     let mut maps: Vec<LoadedMap> = Vec::new();
     for slot in linked.iter().flat_map(|program| &program.maps) {
         if !refs.contains(&slot.map) {
-            let (fd, size) = plan.create(slot.map)?;
+            let name = name_of(request, slot.map);
+            let known = reuse.iter().position(|reuse| reuse.map == name);
+            let (fd, size) = match known {
+                Some(index) => (reuse.swap_remove(index).fd, 0),
+                None => plan.create(slot.map)?,
+            };
             refs.push(slot.map);
-            maps.push(LoadedMap { name: name_of(request, slot.map), fd, size });
+            maps.push(LoadedMap { name, fd, size });
         }
     }
     let mut programs = Vec::with_capacity(linked.len());
@@ -96,7 +112,7 @@ pub fn load_programs(
         }
         programs.push(load_program(sys, request, &program, btf.as_fd())?);
     }
-    Ok(Loaded { programs, maps, btf })
+    Ok(Loaded { programs, maps, btf: Some(btf) })
 }
 
 fn name_of(request: &Request<'_>, map: MapRef) -> String {

@@ -1,0 +1,311 @@
+//! Filters that stay loaded: pinned below a bpffs, with no process of ours to keep them.
+//!
+//! ```text
+//! /sys/fs/bpf/kfilter/NAME/
+//!     meta      what the filter is, as JSON in a frozen map
+//!     sweep     the program that makes a sweep
+//!     records   the ring buffer that records go to
+//!     bss       the statistics
+//!     rodata    system values and parameters
+//!     state     history, if the filter keeps any
+//!     read      an iterator: reading it is a sweep; if the object has such a program
+//! ```
+//!
+//! **Invariant**: `NAME` is there whole or not at all. It is made beside its place and moved
+//! there in one step; what a killed loader left is removed by the next one.
+
+mod directory;
+mod meta;
+
+pub use meta::PinMeta;
+
+use crate::elf::Object;
+use crate::error::LoadError;
+use crate::host::Request;
+use crate::host::bpf::{BpfSession, Loaded, LoadedMap, Reuse, load_programs};
+use crate::sys::{Call, Sys};
+use directory::Directory;
+use kernel_vm::object::FilterMeta;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+/// Where filters are pinned.
+pub const ROOT: &str = "/sys/fs/bpf/kfilter";
+/// Longest name of a loaded filter.
+pub const NAME_BYTES_MAX: usize = 64;
+
+/// The files of a loaded filter.
+mod file {
+    pub(super) const META: &str = "meta";
+    pub(super) const SWEEP: &str = "sweep";
+    pub(super) const RECORDS: &str = "records";
+    pub(super) const BSS: &str = "bss";
+    pub(super) const RODATA: &str = "rodata";
+    pub(super) const STATE: &str = "state";
+    pub(super) const READ: &str = "read";
+}
+
+/// How to keep a filter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PinOptions {
+    /// Under which name.
+    pub name: String,
+    /// Take the place of a filter of that name.
+    pub replace: bool,
+    /// Who may read its `read` file, as in chmod(2); the owner's bits are always set.
+    pub mode: u32,
+    /// The group that `mode` grants to.
+    pub group: Option<u32>,
+    /// The parameters as given, to be shown.
+    pub params: Vec<crate::params::Given>,
+}
+
+impl PinOptions {
+    /// Private, not in anyone's place.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), replace: false, mode: 0o600, group: None, params: Vec::new() }
+    }
+}
+
+/// What [`Pins::load`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pinned {
+    /// A filter of that name was there and is gone.
+    pub replaced: bool,
+    /// Its history goes on in the new one.
+    pub history_kept: bool,
+    /// It can be read as a file.
+    pub readable: bool,
+}
+
+/// The loaded filters.
+#[derive(Clone)]
+pub struct Pins {
+    sys: Rc<dyn Sys>,
+    root: PathBuf,
+}
+
+impl std::fmt::Debug for Pins {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pins").field("root", &self.root).finish_non_exhaustive()
+    }
+}
+
+impl Pins {
+    /// Those below [`ROOT`] in the running kernel.
+    #[must_use]
+    pub fn running() -> Self {
+        Self::new(Rc::new(crate::sys::Kernel), ROOT)
+    }
+
+    /// Those below `root`, a directory on a bpffs, which need not exist.
+    #[must_use]
+    pub fn new(sys: Rc<dyn Sys>, root: impl Into<PathBuf>) -> Self {
+        Self { sys, root: root.into() }
+    }
+
+    /// Loads a filter and keeps it. When this fails, what was there before is as it was.
+    ///
+    /// # Errors
+    /// [`LoadError`]; `AlreadyLoaded` unless it may replace.
+    pub fn load(&self, request: &Request<'_>, options: &PinOptions) -> Result<Pinned, LoadError> {
+        check_name(&options.name)?;
+        let directory = Directory::new(&self.root);
+        let exists = directory.has(&options.name);
+        if exists && !options.replace {
+            return Err(LoadError::AlreadyLoaded { name: options.name.clone() });
+        }
+        let code = meta::code_digest(request.object, request.filter);
+        let history = if exists { self.history(&options.name, code) } else { None };
+        let history_kept = history.is_some();
+        let reuse: Vec<Reuse> = request
+            .filter
+            .bpf
+            .state
+            .iter()
+            .zip(history)
+            .map(|(map, fd)| Reuse { map: map.clone(), fd })
+            .collect();
+        let read = read_program(request.object, request.filter);
+        let mut names = vec![request.filter.bpf.sweep.as_str()];
+        names.extend(read.as_deref());
+        let loaded = load_programs(&*self.sys, request, &names, reuse)?;
+        let description = PinMeta::new(request, options, code).store(&*self.sys)?;
+        let making = directory.begin(&options.name)?;
+        self.pin_all(making.path(), request.filter, &loaded, &description)?;
+        let readable = match (read.is_some(), loaded.programs.get(1)) {
+            (true, Some(program)) => {
+                self.pin_read(making.path(), program.as_fd(), options)?;
+                true
+            }
+            _ => false,
+        };
+        directory::open_up(making.path(), options, readable)?;
+        let replaced = making.finish(&*self.sys, options.replace)?;
+        Ok(Pinned { replaced, history_kept, readable })
+    }
+
+    /// Names of the loaded filters, sorted.
+    ///
+    /// # Errors
+    /// When the directory is there and cannot be read.
+    pub fn list(&self) -> Result<Vec<String>, LoadError> {
+        Directory::new(&self.root).names()
+    }
+
+    /// What a loaded filter is.
+    ///
+    /// # Errors
+    /// [`LoadError::NotLoaded`], or when it cannot be read.
+    pub fn show(&self, name: &str) -> Result<PinMeta, LoadError> {
+        let map = self.get(name, file::META)?;
+        PinMeta::read(&*self.sys, name, map.as_fd())
+    }
+
+    /// A session that sweeps with a loaded filter; dropping it leaves the filter loaded.
+    ///
+    /// # Errors
+    /// [`LoadError::NotLoaded`], or when a part cannot be opened.
+    pub fn open(&self, name: &str) -> Result<(PinMeta, BpfSession), LoadError> {
+        let meta = self.show(name)?;
+        let mut maps = Vec::new();
+        for (in_object, pin) in
+            [(meta.filter.bpf.records.as_str(), file::RECORDS), (".bss", file::BSS)]
+        {
+            let fd = self.get(name, pin)?;
+            let info = self.map_info(name, fd.as_fd())?;
+            let size = if pin == file::RECORDS { info.max_entries } else { info.value_size };
+            maps.push(LoadedMap { name: in_object.to_owned(), fd, size });
+        }
+        let loaded = Loaded { programs: vec![self.get(name, file::SWEEP)?], maps, btf: None };
+        let session = BpfSession::new(Rc::clone(&self.sys), &meta.filter, loaded)?;
+        Ok((meta, session))
+    }
+
+    /// The file of which each read is a sweep, for consumers without privilege.
+    #[must_use]
+    pub fn read_path(&self, name: &str) -> PathBuf {
+        self.root.join(name).join(file::READ)
+    }
+
+    /// Unloads a filter: its files are removed, and what nobody else holds is freed.
+    ///
+    /// # Errors
+    /// [`LoadError::NotLoaded`], or when a file cannot be removed.
+    pub fn unload(&self, name: &str) -> Result<(), LoadError> {
+        check_name(name)?;
+        let directory = Directory::new(&self.root);
+        if !directory.has(name) {
+            return Err(LoadError::NotLoaded { name: name.to_owned() });
+        }
+        directory.remove(name)
+    }
+
+    fn get(&self, name: &str, pin: &str) -> Result<OwnedFd, LoadError> {
+        check_name(name)?;
+        let path = self.root.join(name).join(pin);
+        self.sys.bpf_fd(Call::Get { path: &path, read_only: false }).map_err(|error| {
+            if error.errno.0 == libc::ENOENT {
+                return LoadError::NotLoaded { name: name.to_owned() };
+            }
+            LoadError::syscall(format!("opening `{pin}` of filter `{name}`"))(error)
+        })
+    }
+
+    /// The history of the filter that is to be replaced, if the new one reads it alike:
+    /// when its code is the same.
+    fn history(&self, name: &str, code: u64) -> Option<OwnedFd> {
+        let meta = self.show(name).ok().filter(|meta| meta.code == code)?;
+        meta.filter.bpf.state.as_ref()?;
+        self.get(name, file::STATE).ok()
+    }
+
+    fn pin_all(
+        &self,
+        directory: &Path,
+        filter: &FilterMeta,
+        loaded: &Loaded,
+        description: &OwnedFd,
+    ) -> Result<(), LoadError> {
+        let pin = |file: &str, fd: BorrowedFd<'_>| self.pin(directory, file, fd);
+        pin(file::META, description.as_fd())?;
+        if let Some(sweep) = loaded.programs.first() {
+            pin(file::SWEEP, sweep.as_fd())?;
+        }
+        let maps = [
+            (Some(&filter.bpf.records), file::RECORDS),
+            (Some(&".bss".to_owned()), file::BSS),
+            (Some(&".rodata".to_owned()), file::RODATA),
+            (filter.bpf.state.as_ref(), file::STATE),
+        ];
+        for (name, file) in maps {
+            if let Some(map) = name.and_then(|name| loaded.map(name)) {
+                pin(file, map.fd.as_fd())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn pin(&self, directory: &Path, file: &str, fd: BorrowedFd<'_>) -> Result<(), LoadError> {
+        let path = directory.join(file);
+        self.sys
+            .bpf(Call::Pin { object: fd, path: &path })
+            .map(|_| ())
+            .map_err(LoadError::syscall(format!("pinning {}", path.display())))
+    }
+
+    /// Links the reading program to one thread, so that its only call is a whole sweep.
+    fn pin_read(
+        &self,
+        directory: &Path,
+        program: BorrowedFd<'_>,
+        options: &PinOptions,
+    ) -> Result<(), LoadError> {
+        // Any thread does; the first one outlives the filter.
+        const TID: u32 = 1;
+        let doing = || LoadError::syscall(format!("linking filter `{}`", options.name));
+        let link = self.sys.bpf_fd(Call::LinkCreateIter { program, tid: TID }).map_err(doing())?;
+        self.pin(directory, file::READ, link.as_fd())
+    }
+
+    fn map_info(&self, name: &str, map: BorrowedFd<'_>) -> Result<MapInfo, LoadError> {
+        // struct bpf_map_info: type, id, key_size, value_size, max_entries.
+        let mut info = [0_u8; 80];
+        self.sys
+            .bpf(Call::Info { object: map, info: &mut info })
+            .map_err(LoadError::syscall(format!("looking at a map of filter `{name}`")))?;
+        let word = |offset| crate::btf::word_at(&info, offset).unwrap_or(0);
+        Ok(MapInfo { value_size: word(12), max_entries: word(16) })
+    }
+}
+
+/// What is asked of a map.
+#[derive(Clone, Copy, Debug)]
+struct MapInfo {
+    value_size: u32,
+    max_entries: u32,
+}
+
+/// The program of the object that sweeps when a file is read, if it has one.
+fn read_program(object: &Object, filter: &FilterMeta) -> Option<String> {
+    let name = format!("read_{}", filter.name);
+    object.function(&name).map(|_| name)
+}
+
+/// Names become files: a bpffs takes no dots, and `~` marks what is being made.
+fn check_name(name: &str) -> Result<(), LoadError> {
+    let fits = (1..=NAME_BYTES_MAX).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    if fits {
+        return Ok(());
+    }
+    Err(LoadError::Name {
+        name: name.to_owned(),
+        reason: format!("use 1 to {NAME_BYTES_MAX} letters, digits, `_` and `-`"),
+    })
+}
+
+#[cfg(test)]
+mod tests;
