@@ -59,6 +59,9 @@ pub struct FilterMeta {
     pub limit: Option<LimitMeta>,
     /// `top N by`: the consumer keeps the `n` records with the largest value.
     pub top: Option<TopMeta>,
+    /// `group by`: how rows become groups; absent when each row is a record of its own.
+    #[serde(default)]
+    pub group: Option<GroupMeta>,
     /// Bytes of state kept for each row; 0 for none.
     pub state_size: u32,
     /// A history function compares with an earlier sweep, so that one sweep says nothing.
@@ -195,6 +198,59 @@ pub struct TopMeta {
     /// Index of the field that is sorted by, largest first.
     pub field: u32,
 }
+
+/// `group by`: how rows become groups, and groups become records.
+///
+/// For a row that takes part, the `vm` program emits a *group of one*, [`GroupMeta::size`]
+/// bytes: the time of the sweep, a `missing` bitmap of the cells, the key, the cells. The
+/// host merges groups of equal keys cell by cell; after the last row it runs the `finish`
+/// program on each group, which is to that program what a row is to others, and which
+/// emits the record if `having` holds. (On the `bpf` host the object's own code does so.)
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupMeta {
+    /// Bytes of a group.
+    pub size: u32,
+    /// Bytes of the key, which stands at [`crate::abi::ROW_HEADER_BYTES`].
+    pub key_size: u32,
+    /// The cells, by their bit in `missing`.
+    pub cells: Vec<CellMeta>,
+    /// Most groups of a sweep, and most values of each `count distinct`; what finds no room
+    /// is counted as dropped.
+    pub max: u32,
+    /// The `finish` program's bytes in [`VM_SECTION`]. It has no state; its row is a group.
+    pub finish: Block,
+}
+
+/// One cell of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CellMeta {
+    /// Bytes from the group's start.
+    pub offset: u32,
+    /// Bytes that it takes.
+    pub size: u32,
+    /// How two groups' cells become one.
+    pub merge: Merge,
+}
+
+/// How two groups' cells become one. If one of the two is missing, so is the result, but
+/// for [`Merge::First`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Merge {
+    /// The sum, saturating at the ends of `i64`.
+    Sum,
+    /// The larger.
+    Max,
+    /// The smaller.
+    Min,
+    /// How many distinct values there are; the cell of a group of one holds its value.
+    Distinct,
+    /// The first that is not missing: it is the same in all.
+    First,
+}
+
+/// Most groups of one sweep, and most distinct values of one `count distinct`.
+pub const GROUPS_MAX: u32 = 16_384;
 
 /// Symbols and maps of the `bpf` target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -142,6 +142,7 @@ pub(crate) mod tests {
             limit: None,
             top: None,
             state_size: 0,
+            group: None,
             needs_two_sweeps: false,
             hold: None,
             bpf: BpfMeta { sweep: String::new(), records: String::new(), state: None },

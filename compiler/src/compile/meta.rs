@@ -50,6 +50,7 @@ pub(super) fn filter(
         limit: None,
         top,
         state_size: plan.state_size,
+        group: None,
         needs_two_sweeps: !plan.tracks.is_empty() || !plan.waves.is_empty(),
         hold: hold(filter),
         bpf: BpfMeta {

@@ -43,6 +43,7 @@ pub(crate) fn plain_meta(name: &str) -> ObjectMeta {
             severity: None,
             limit: None,
             needs_two_sweeps: false,
+            group: None,
             bpf: BpfMeta {
                 sweep: format!("sweep_{name}"),
                 records: format!("records_{name}"),
