@@ -68,6 +68,33 @@ fn every_code_is_explained_and_has_a_case() {
     }
 }
 
+/// Codes that the compiler's source names, of whatever stage.
+#[test]
+fn no_code_of_the_source_is_left_unexplained() {
+    let language =
+        std::fs::read_to_string(repository().join("docs/language.md")).expect("readable");
+    let mut directories = vec![repository().join("compiler/src")];
+    let mut count = 0;
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).expect("readable").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                directories.push(path);
+                continue;
+            }
+            let source = std::fs::read_to_string(&path).unwrap_or_default();
+            for text in source.split("\"K").skip(1) {
+                let code: String = text.chars().take_while(char::is_ascii_digit).collect();
+                if code.len() == 4 {
+                    assert!(language.contains(&format!("| K{code} |")), "K{code} in {path:?}");
+                    count += 1;
+                }
+            }
+        }
+    }
+    assert!(count > 50, "{count} codes");
+}
+
 #[test]
 fn the_filters_of_the_documentation_are_right() {
     let language =
