@@ -96,7 +96,7 @@ fn objects_may_be_cut_or_damaged_anywhere() {
     let object = std::fs::read(path).expect("an object");
     let run = |bytes: &[u8]| {
         let path = scratch.file("damaged.bpf.o", bytes);
-        let said = kfilter(["run", "--count", "1", &path]);
+        let said = kfilter(["run", "--host", "vm", "--count", "1", &path]);
         assert!((0..=4).contains(&said.status), "{said:#?}");
         assert!(!said.stderr.contains("panicked"), "{said:#?}");
         said.status

@@ -34,3 +34,14 @@ fn the_bpf_host_says_that_privilege_is_missing() {
         assert_eq!(said.stdout, "");
     }
 }
+#[test]
+fn auto_falls_back_and_says_so() {
+    let scratch = Scratch::new();
+    let path = scratch.file("a.kf", first());
+    let test = "auto_falls_back_and_says_so";
+    if let Some(said) = as_nobody(test, &scratch, &["run", "--count", "1", &path]) {
+        let said = said.exits(0);
+        assert!(said.stderr.contains("using the vm host"), "{}", said.stderr);
+        assert!(said.stderr.contains("on the vm host"), "{}", said.stderr);
+    }
+}
