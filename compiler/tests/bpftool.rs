@@ -7,7 +7,7 @@ mod support;
 
 use kernel_vm::schema::{Column, Table, columns_of};
 use kfilter_compiler::target::bpf::columns::Columns;
-use support::{column_sweep, kernel_accepts, none_sweep};
+use support::{column_sweep, kernel_accepts, kernel_accepts_object, none_sweep};
 
 #[test]
 fn a_hand_made_sweep() {
@@ -30,6 +30,34 @@ fn all_columns_of_a_table_in_one_sweep() {
         let name = format!("{}_all", table.name());
         kernel_accepts(&name, &column_sweep(table, &supported(table)));
     }
+}
+
+#[test]
+fn every_shipped_filter() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../filters");
+    for entry in std::fs::read_dir(directory).expect("the shipped filters") {
+        let path = entry.expect("readable").path();
+        let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
+        if let Some(stem) = name.strip_suffix(".kf") {
+            let source = std::fs::read_to_string(&path).expect("readable");
+            let compiled = kfilter_compiler::compile(name, &source).expect("no errors");
+            kernel_accepts_object(&format!("shipped_{stem}"), &compiled.object);
+        }
+    }
+}
+
+#[test]
+fn a_filter_on_each_table_and_on_waits() {
+    let source = "
+        filter on_process on process { where files > 3 and shm_objects > 1 emit pid, rss, user_time }
+        filter on_thread on thread { where rate(cpu_time) > 5% emit pid, tid, comm, waits_for }
+        filter on_file on file { where kind == socket emit pid, fd, name, inode, flags }
+        filter on_mapping on mapping { where shared emit pid, object, object.name, permissions }
+        filter deadlock on thread { where cycle(waits_for) emit tid, waits_on, cycle.id }
+        filter held on thread { where wait_class == waiting for 1s emit tid, waits_for }
+    ";
+    let compiled = kfilter_compiler::compile("each.kf", source).expect("no errors");
+    kernel_accepts_object("each", &compiled.object);
 }
 
 fn supported(table: Table) -> Vec<&'static Column> {

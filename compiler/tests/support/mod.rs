@@ -200,8 +200,16 @@ fn hand_over(asm: &mut Asm, reader: &Columns, column: &Column) {
 /// # Panics
 /// When the kernel refuses it.
 pub(crate) fn kernel_accepts(name: &str, module: &Module) {
+    kernel_accepts_object(name, &object::write(module).expect("a sound module"));
+}
+
+/// The same for an object that is written already.
+///
+/// # Panics
+/// When the kernel refuses it.
+pub(crate) fn kernel_accepts_object(name: &str, object: &[u8]) {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.bpf.o"));
-    std::fs::write(&path, object::write(module).expect("a sound module")).expect("writable");
+    std::fs::write(&path, object).expect("writable");
     if let Some(reason) = cannot_load() {
         println!("SKIPPED {name}: {reason}");
         return;

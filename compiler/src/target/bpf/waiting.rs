@@ -76,3 +76,46 @@ const fn compare(op: CompareOp, a: i64, b: i64) -> bool {
         CompareOp::Ge => a >= b,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::implies_waiting;
+
+    fn restricted(condition: &str) -> bool {
+        let source = format!("filter f on thread {{ where {condition} emit tid }}");
+        let analysis = crate::parse_and_check(&source);
+        assert!(!analysis.has_errors(), "{:?}", analysis.diagnostics);
+        implies_waiting(&crate::simplify::simplify(&analysis.filters[0]))
+    }
+
+    #[test]
+    fn conditions_that_only_waiting_threads_meet() {
+        for condition in [
+            "cycle(waits_for)",
+            "wait_class == abandoned",
+            "wait_class != none and comm == \"x\"",
+            "cycle.length > 2",
+            "pid == 1 and cycle.id != 0",
+            "wait_class == cycle or wait_class == self",
+            "not (wait_class == none)",
+            "(if wait_class == none then 0 else 1) == 1",
+        ] {
+            assert!(restricted(condition), "{condition}");
+        }
+    }
+
+    #[test]
+    fn conditions_that_others_meet_too() {
+        for condition in [
+            "wait_class == none",
+            "cycle(waits_for) or pid == 1",
+            "not cycle(waits_for)",
+            "pid == 1",
+            "cycle.length >= 0",
+            "cycle(waits_for) for 1s",
+            "cycle(waits_for) and rate(cpu_time) > 1%",
+        ] {
+            assert!(!restricted(condition), "{condition}");
+        }
+    }
+}

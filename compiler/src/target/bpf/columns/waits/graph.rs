@@ -231,6 +231,10 @@ fn resolve(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.jump(compare);
     asm.bind(gone);
     asm.store_imm(Size::Dw, R6, at::ABANDONED, 1);
+    // Of another namespace's dead only the number there is known, which is nobody here.
+    asm.load(Size::Dw, R1, R6, at::LEVEL);
+    asm.jump_if_imm(Cond::Eq, R1, 0, go_on);
+    asm.store_imm(Size::Dw, R6, at::OWNER_TID, 0);
     ends(&mut asm, go_on, stop);
     subprogram(columns, "resolve", asm)
 }
