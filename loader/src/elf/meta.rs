@@ -19,8 +19,8 @@ pub(super) fn parse(file: &File<'_>, object: &Object) -> Result<Option<ObjectMet
         .map_err(|error| malformed(format!("no metadata: {error}")))?;
     if meta.format != FORMAT || meta.schema != SCHEMA_VERSION {
         let what = format!(
-            "metadata of format {} and schema {} (compiler {}); this loader reads {FORMAT} and \
-             {SCHEMA_VERSION}",
+            "metadata of format {} and schema {}, written by compiler {} (this loader reads \
+             format {FORMAT} and schema {SCHEMA_VERSION}),",
             meta.format, meta.schema, meta.compiler
         );
         return Err(ObjectError::new(META_SECTION, 0, ObjectErrorKind::Unsupported { what }));
