@@ -65,9 +65,24 @@ pub fn parse_and_check(source: &str) -> Analysis {
         }
         filters.extend(clauses::check(tree, &mut diagnostics));
     }
+    refuse_companions_names(&filters, &mut diagnostics);
     diagnostics.sort_by_key(|diagnostic| diagnostic.primary.span.start);
     shorten(&mut diagnostics);
     Analysis { filters, diagnostics }
+}
+
+/// A `leave` condition becomes a filter of its own, whose name must be free.
+fn refuse_companions_names(filters: &[Filter], diagnostics: &mut Vec<Diagnostic>) {
+    for filter in filters.iter().filter(|f| f.limit.as_ref().is_some_and(|l| l.leave.is_some())) {
+        let name = format!("{}_leave", filter.name);
+        if let Some(other) = filters.iter().find(|other| other.name == name) {
+            let message = format!("the name `{name}` is taken by the `leave` of `{}`", filter.name);
+            diagnostics.push(
+                Diagnostic::error("K0014", message, other.name_span, "cannot have this name")
+                    .label(filter.name_span, "has a `leave` condition"),
+            );
+        }
+    }
 }
 
 /// Keeps the first errors and warnings, and says how many were left out.

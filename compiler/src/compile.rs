@@ -3,6 +3,7 @@
 //! **Invariant**: an object is written only when nothing was wrong in the whole file.
 
 mod bounds;
+mod leave;
 mod meta;
 mod vm_section;
 
@@ -55,8 +56,10 @@ pub fn compile(file_name: &str, source: &str) -> Result<Compiled, Vec<Diagnostic
     let mut diagnostics = analysis.diagnostics;
     let mut build = Build::new(file_name, source);
     for filter in &analysis.filters {
-        if let Err(diagnostic) = build.filter(&crate::simplify::simplify(filter)) {
-            diagnostics.push(*diagnostic);
+        for filter in std::iter::once(filter).chain(leave::companion(filter).as_ref()) {
+            if let Err(diagnostic) = build.filter(&crate::simplify::simplify(filter)) {
+                diagnostics.push(*diagnostic);
+            }
         }
     }
     if diagnostics.iter().any(|d| d.severity == crate::diagnostic::Severity::Error) {

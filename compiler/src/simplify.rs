@@ -28,6 +28,9 @@ pub fn simplify(filter: &Filter) -> Filter {
     if let Some(top) = &mut simple.top {
         top.by = rename(top.by);
     }
+    if let Some(limit) = &mut simple.limit {
+        limit.leave = limit.leave.map(rename);
+    }
     simple.exprs = rewriter.exprs;
     simple
 }

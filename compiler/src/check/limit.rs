@@ -34,10 +34,10 @@ impl Clauses<'_> {
                     .help("write `after 10s nice 10` or another rung"),
             );
         }
-        if self.scope.grouped || !matches!(self.scope.table, Table::Process | Table::Thread) {
+        if self.scope.grouped || self.scope.table != Table::Process {
             self.scope.report(Diagnostic::error(
                 "K0046",
-                "only processes and threads can be limited",
+                "only processes can be limited",
                 span,
                 "this clause",
             ));
@@ -147,14 +147,20 @@ impl Clauses<'_> {
 
     /// Whoever is limited must be told apart from a later process with the same pid.
     pub(super) fn limit_fields(&mut self, span: Span) {
-        if self.limit.is_none() || !matches!(self.scope.table, Table::Process | Table::Thread) {
+        if self.limit.is_none() || self.scope.table != Table::Process {
             return;
         }
         for name in ["pid", "start_time"] {
-            if !self.emit.iter().any(|(emit, _)| emit.name == name)
-                && let Some(expr) = self.scope.resolve(name, span)
-            {
+            let Some(expr) = self.scope.resolve(name, span) else { continue };
+            let Some((emit, place)) = self.emit.iter().find(|(emit, _)| emit.name == name) else {
                 self.emit.push((Emit { name: name.to_owned(), expr }, span));
+                continue;
+            };
+            if emit.expr != expr {
+                let message = format!("`{name}` must be the column when there is a `limit`");
+                let diagnostic = Diagnostic::error("K0046", message, *place, "something else")
+                    .help("give the field another name with `as`");
+                self.scope.report(diagnostic);
             }
         }
     }

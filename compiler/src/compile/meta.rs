@@ -2,8 +2,8 @@
 
 use kernel_vm::abi::SWEEP_STATS_BYTES;
 use kernel_vm::object::{
-    Block, BpfMeta, FieldMeta, FilterMeta, HoldMeta, ParamMeta, RecordMeta, RowColumn, TopMeta,
-    TypeMeta, VmMeta,
+    Block, BpfMeta, FieldMeta, FilterMeta, HoldMeta, LimitMeta, ParamMeta, RecordMeta, RowColumn,
+    TopMeta, TypeMeta, VmMeta,
 };
 
 use crate::hir::{ExprKind, Filter, Value};
@@ -47,7 +47,7 @@ pub(super) fn filter(
         params: params.collect(),
         record: RecordMeta { size: plan.record_size, fields: fields.collect() },
         severity: filter.severity,
-        limit: None,
+        limit: limit(filter),
         top,
         state_size: plan.state_size,
         group: None,
@@ -60,6 +60,11 @@ pub(super) fn filter(
         },
         vm: VmMeta { program: vm, row_size: plan.row_size, columns: columns.collect() },
     }
+}
+
+fn limit(filter: &Filter) -> Option<LimitMeta> {
+    let limit = filter.limit.as_ref()?;
+    Some(LimitMeta { rungs: limit.rungs.clone(), leave: super::leave::name(filter) })
 }
 
 fn hold(filter: &Filter) -> Option<HoldMeta> {
