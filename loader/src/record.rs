@@ -109,7 +109,9 @@ impl Value {
         }
     }
 
-    fn number(&self) -> Option<i64> {
+    /// The integer, in the base of its type; `None` for texts and objects.
+    #[must_use]
+    pub fn number(&self) -> Option<i64> {
         match self {
             Self::Int(value, _)
             | Self::PerSecond(value, _)

@@ -1,6 +1,8 @@
 //! What the end-to-end tests share: real misbehaving programs and ways to ask /proc the truth.
 
 pub mod fuzz;
+pub mod program;
+pub mod run;
 
 use std::io::Write as _;
 

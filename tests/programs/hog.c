@@ -1,0 +1,168 @@
+// Misbehaves in one chosen way, prints READY when in position, and ends by itself.
+//
+//   hog spin THREADS PERCENT SECONDS      burns this share of a CPU in each thread
+//   hog hold MIB SECONDS                  holds touched memory
+//   hog leak KIB_A_SECOND SECONDS         grows steadily
+//   hog idle THREADS SECONDS              threads that only sleep
+//   hog files KIND COUNT SECONDS          regular, pipe, socket, eventfd
+//   hog shm KIND MIB SECONDS              memfd, tmpfs, sysv, anon: mapped and touched
+//   hog zombie COUNT SECONDS              children that nobody waits for
+//   hog fork A_SECOND SECONDS             short-lived children
+//   hog write KIB_A_SECOND SECONDS        writes to a file, with fsync
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ipc.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/shm.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static void die(const char *what) { perror(what); exit(1); }
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec + t.tv_nsec / 1e9;
+}
+
+static void ready(void) { puts("READY"); fflush(stdout); }
+
+static int percent;
+
+static void *spin(void *unused) {
+    for (;;) {
+        double start = now(), busy = 0.02 * percent / 100;
+        while (now() - start < busy) {}
+        if (percent < 100) usleep((0.02 - busy) * 1e6);
+    }
+    return unused;
+}
+
+static void *rest(void *unused) { pause(); return unused; }
+
+static void threads(int count, void *(*body)(void *)) {
+    pthread_attr_t attr;
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, 16384);
+    for (int i = 0; i < count; i++) {
+        pthread_t thread;
+        if (pthread_create(&thread, &attr, body, 0)) die("pthread_create");
+    }
+}
+
+static void touch(char *memory, size_t bytes) {
+    for (size_t at = 0; at < bytes; at += 4096) memory[at] = 1;
+}
+
+static char *map(size_t bytes, int flags, int fd) {
+    char *memory = mmap(0, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
+    if (memory == MAP_FAILED) die("mmap");
+    return memory;
+}
+
+static void files(const char *kind, int count) {
+    struct rlimit limit;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_cur < (rlim_t)count + 64) {
+        limit.rlim_cur = count + 64;
+        if (limit.rlim_max < limit.rlim_cur) limit.rlim_max = limit.rlim_cur;
+        if (setrlimit(RLIMIT_NOFILE, &limit)) die("setrlimit");
+    }
+    while (count > 0) {
+        int pair[2];
+        if (!strcmp(kind, "pipe")) { if (pipe(pair)) die("pipe"); count -= 2; }
+        else if (!strcmp(kind, "socket")) {
+            if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair)) die("socketpair");
+            count -= 2;
+        } else if (!strcmp(kind, "eventfd")) { if (eventfd(0, 0) < 0) die("eventfd"); count--; }
+        else { if (open("/proc/self/exe", O_RDONLY) < 0) die("open"); count--; }
+    }
+}
+
+static int segment = -1;
+static char shm_name[64];
+
+static void clean(void) {
+    if (segment >= 0) shmctl(segment, IPC_RMID, 0);
+    if (shm_name[0]) shm_unlink(shm_name);
+}
+
+static void on_term(int signal) { clean(); _exit(128 + signal); }
+
+static void shm(const char *kind, size_t bytes) {
+    char *memory;
+    signal(SIGTERM, on_term);
+    if (!strcmp(kind, "sysv")) {
+        segment = shmget(IPC_PRIVATE, bytes, IPC_CREAT | 0600);
+        if (segment < 0) die("shmget");
+        memory = shmat(segment, 0, 0);
+        if (memory == (char *)-1) die("shmat");
+        // Marked for removal at once: it goes with its last user.
+        shmctl(segment, IPC_RMID, 0);
+        segment = -1;
+    } else if (!strcmp(kind, "anon")) {
+        memory = map(bytes, MAP_SHARED | MAP_ANONYMOUS, -1);
+    } else {
+        int fd;
+        if (!strcmp(kind, "memfd")) fd = memfd_create("hog", 0);
+        else {
+            snprintf(shm_name, sizeof shm_name, "/kfilter-hog-%d", getpid());
+            fd = shm_open(shm_name, O_RDWR | O_CREAT, 0600);
+        }
+        if (fd < 0 || ftruncate(fd, bytes)) die(kind);
+        memory = map(bytes, MAP_SHARED, fd);
+    }
+    touch(memory, bytes);
+}
+
+int main(int argc, char **argv) {
+    if (argc < 4) return 2;
+    const char *mode = argv[1];
+    double end = now() + atoi(argv[argc - 1]);
+    int n = atoi(argv[2]);
+    if (!strcmp(mode, "spin")) { percent = atoi(argv[3]); threads(n, spin); ready(); }
+    else if (!strcmp(mode, "hold")) {
+        size_t bytes = (size_t)n << 20;
+        touch(map(bytes, MAP_PRIVATE | MAP_ANONYMOUS, -1), bytes);
+        ready();
+    } else if (!strcmp(mode, "idle")) { threads(n, rest); ready(); }
+    else if (!strcmp(mode, "files")) { files(argv[2], atoi(argv[3])); ready(); }
+    else if (!strcmp(mode, "shm")) { shm(argv[2], (size_t)atoi(argv[3]) << 20); ready(); }
+    else if (!strcmp(mode, "zombie")) {
+        for (int i = 0; i < n; i++) if (!fork()) _exit(0);
+        usleep(100000);
+        ready();
+    } else if (!strcmp(mode, "leak")) {
+        for (ready(); now() < end; usleep(50000)) {
+            size_t bytes = (size_t)n * 1024 / 20;
+            touch(map(bytes, MAP_PRIVATE | MAP_ANONYMOUS, -1), bytes);
+        }
+    } else if (!strcmp(mode, "fork")) {
+        for (ready(); now() < end; usleep(1000000 / n)) {
+            pid_t child = fork();
+            if (!child) _exit(0);
+            waitpid(child, 0, 0);
+        }
+    } else if (!strcmp(mode, "write")) {
+        char block[1024] = {0}, path[] = "hog-XXXXXX";
+        int fd = mkstemp(path);
+        if (fd < 0) die("mkstemp");
+        unlink(path);
+        for (ready(); now() < end; usleep(100000)) {
+            for (int i = 0; i < n / 10; i++) if (write(fd, block, sizeof block) < 0) die("write");
+            fsync(fd);
+        }
+    } else return 2;
+    while (now() < end) usleep(50000);
+    clean();
+    return 0;
+}
