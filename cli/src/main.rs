@@ -6,6 +6,7 @@
 //! **Invariant**: standard output carries results only; whatever else there is to say goes
 //! to standard error.
 
+mod choice;
 mod cli;
 mod cmd;
 mod diagnostics;

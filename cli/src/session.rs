@@ -1,32 +1,23 @@
 //! From files, names and parameters on the command line to filters that can be swept.
 
+use crate::choice::Choice;
 use crate::exit::{Exit, Failure};
-use crate::input;
 use crate::output::terminal::ColorChoice;
 use clap::ValueEnum;
 use kernel_vm::object::{FilterMeta, HoldMeta};
 use kfilter_loader::host::bpf::{BpfHost, system_values};
 use kfilter_loader::host::vm::VmHost;
-use kfilter_loader::params::{self, Given};
+use kfilter_loader::pin::Pins;
 use kfilter_loader::sys::Kernel;
 use kfilter_loader::{ErrorClass, Host, HostKind, LoadError, Object, Request, Session, Sweep};
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 /// Which filters to run, with what and where.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Selection {
-    /// Filters to run: source text or compiled objects; `-` is standard input
-    #[arg(value_name = "FILE", required = true)]
-    files: Vec<PathBuf>,
-
-    /// Only the filter with this name; may be given several times
-    #[arg(long = "filter", value_name = "NAME")]
-    filters: Vec<String>,
-
-    /// Give a parameter another value: max=50%, or cpu_hog.max=50% for one filter of several
-    #[arg(short = 'p', long = "param", value_name = "NAME=VALUE", value_parser = params::split)]
-    params: Vec<Given>,
+    #[command(flatten)]
+    choice: Choice,
 
     /// What runs the filters
     #[arg(long, value_name = "HOST", default_value = "auto")]
@@ -52,10 +43,17 @@ pub(crate) struct Loaded {
     pub(crate) hold: Duration,
     /// What runs it.
     pub(crate) host: HostKind,
+    /// It was swept before, so that one sweep may answer.
+    has_history: bool,
     session: Box<dyn Session>,
 }
 
 impl Loaded {
+    /// Whether one sweep says nothing.
+    pub(crate) const fn needs_two_sweeps(&self) -> bool {
+        self.filter.needs_two_sweeps && !self.has_history
+    }
+
     /// Makes one sweep.
     pub(crate) fn sweep(&mut self) -> Result<Sweep, Failure> {
         self.session.sweep().map_err(|error| failure(&error))
@@ -79,94 +77,49 @@ impl Selection {
         color: ColorChoice,
         mut say: impl FnMut(&str),
     ) -> Result<Vec<(Loaded, Option<Loaded>)>, Failure> {
-        let mut objects = Vec::new();
-        for path in &self.files {
-            let bytes = input::object(path, color, &mut say)?;
-            objects.push(input::parse(path, &bytes)?);
-        }
-        let chosen = self.choose(&objects)?;
-        let system = system_values(&Kernel);
-        let mut requests = Vec::new();
-        for (object, filter) in &chosen {
-            let params = self.params_of(filter, &chosen)?;
-            let request = |name: &str| {
-                Request::new(object, name, &params, system).map_err(|error| failure(&error))
-            };
-            requests.push(request(&filter.name)?);
-            if let Some(leave) = leave_of(filter) {
-                requests.push(request(leave)?);
-            }
-        }
-        let mut loaded = self.load_on_host(&requests, say)?.into_iter();
+        let (names, files): (Vec<_>, Vec<_>) =
+            self.choice.files.iter().cloned().partition(|path| is_loaded_name(path));
         let mut pairs = Vec::new();
-        while let Some(filter) = loaded.next() {
-            let leave = leave_of(&filter.filter).and_then(|_| loaded.next());
+        for name in &names {
+            pairs.push((self.open(&name.to_string_lossy())?, None));
+        }
+        if files.is_empty() {
+            return Ok(pairs);
+        }
+        let choice = Choice { files, ..self.choice.clone() };
+        let objects = choice.objects(color, &mut say)?;
+        let chosen = choice.requests(&objects)?;
+        let requests: Vec<&Request<'_>> =
+            chosen.iter().flat_map(|one| std::iter::once(&one.request).chain(&one.leave)).collect();
+        let mut loaded = self.load_on_host(&requests, say)?.into_iter();
+        for one in &chosen {
+            let Some(filter) = loaded.next() else { break };
+            let leave = one.leave.as_ref().and_then(|_| loaded.next());
             pairs.push((filter, leave));
         }
         Ok(pairs)
     }
 
-    fn choose<'a>(
-        &self,
-        objects: &'a [Object],
-    ) -> Result<Vec<(&'a Object, &'a FilterMeta)>, Failure> {
-        let all: Vec<_> = objects
-            .iter()
-            .flat_map(|object| object.filters().iter().map(move |filter| (object, filter)))
-            .filter(|(object, filter)| {
-                let is_leave = |other| leave_of(other) == Some(filter.name.as_str());
-                !object.filters().iter().any(is_leave)
-            })
-            .collect();
-        let known =
-            || all.iter().map(|(_, filter)| filter.name.as_str()).collect::<Vec<_>>().join(", ");
-        for wanted in &self.filters {
-            if !all.iter().any(|(_, filter)| filter.name == *wanted) {
-                let message = format!("there is no filter `{wanted}`; there are {}", known());
-                return Err(Failure::new(Exit::BadInput, message));
-            }
+    /// A filter that is loaded already; its history is that of its earlier sweeps.
+    fn open(&self, name: &str) -> Result<Loaded, Failure> {
+        if !self.choice.params.is_empty() || self.host == HostChoice::Vm {
+            let message = format!("filter `{name}` is loaded: it has its parameters and its host");
+            return Err(Failure::new(Exit::BadInput, message)
+                .help("`kfilter load --replace` gives it others"));
         }
-        if all.is_empty() {
-            return Err(Failure::new(Exit::BadInput, "the object has no filter of kfilter's"));
-        }
-        let is_wanted =
-            |filter: &FilterMeta| self.filters.is_empty() || self.filters.contains(&filter.name);
-        Ok(all.into_iter().filter(|(_, filter)| is_wanted(filter)).collect())
-    }
-
-    /// The parameters meant for `filter`: those that it has, and those that name it.
-    fn params_of(
-        &self,
-        filter: &FilterMeta,
-        chosen: &[(&Object, &FilterMeta)],
-    ) -> Result<Vec<Given>, Failure> {
-        let mut meant = Vec::new();
-        for (name, value) in &self.params {
-            let has = |filter: &FilterMeta, name: &str| {
-                filter.params.iter().any(|param| param.name == name)
-            };
-            match name.split_once('.') {
-                Some((owner, name)) if owner == filter.name => {
-                    meant.push((name.to_owned(), value.clone()));
-                }
-                Some((owner, _)) if chosen.iter().any(|(_, other)| other.name == owner) => {}
-                // A lone filter's own error says what it has.
-                None if has(filter, name) || chosen.len() == 1 => {
-                    meant.push((name.clone(), value.clone()));
-                }
-                None if chosen.iter().any(|(_, other)| has(other, name)) => {}
-                Some(_) | None => {
-                    let message = format!("no filter has a parameter `{name}`");
-                    return Err(Failure::new(Exit::BadInput, message));
-                }
-            }
-        }
-        Ok(meant)
+        let (meta, session) = Pins::running().open(name).map_err(|error| failure(&error))?;
+        Ok(Loaded {
+            filter: meta.filter,
+            hold: Duration::ZERO,
+            host: HostKind::Bpf,
+            has_history: true,
+            session: Box::new(session),
+        })
     }
 
     fn load_on_host(
         &self,
-        requests: &[Request<'_>],
+        requests: &[&Request<'_>],
         mut say: impl FnMut(&str),
     ) -> Result<Vec<Loaded>, Failure> {
         if self.host != HostChoice::Vm {
@@ -192,7 +145,7 @@ impl Selection {
     }
 }
 
-fn load_all(host: &mut dyn Host, requests: &[Request<'_>]) -> Result<Vec<Loaded>, LoadError> {
+fn load_all(host: &mut dyn Host, requests: &[&Request<'_>]) -> Result<Vec<Loaded>, LoadError> {
     requests
         .iter()
         .map(|request| {
@@ -201,14 +154,23 @@ fn load_all(host: &mut dyn Host, requests: &[Request<'_>]) -> Result<Vec<Loaded>
                 filter: request.filter.clone(),
                 hold: hold(request),
                 host: host.kind(),
+                has_history: false,
             })
         })
         .collect()
 }
 
-/// The name of the companion filter that matches those who behave again.
-fn leave_of(filter: &FilterMeta) -> Option<&str> {
-    filter.limit.as_ref()?.leave.as_deref()
+/// Whether it is no file, but the name of a loaded filter.
+fn is_loaded_name(path: &Path) -> bool {
+    let is_name = |name: &str| {
+        name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+            && name != "-"
+    };
+    path.to_str().is_some_and(|name| {
+        is_name(name)
+            && !path.exists()
+            && Pins::running().list().is_ok_and(|names| names.iter().any(|one| one == name))
+    })
 }
 
 /// How long the filter's `for` lasts with these parameters.

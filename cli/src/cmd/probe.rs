@@ -140,7 +140,7 @@ fn ask(args: &Args, color: ColorChoice) -> Result<Vec<Finding>, Failure> {
     let loaded = args.selection.load(color, |_| ())?;
     let interval = args.within / 2;
     let mut drive = Drive::new(loaded, |loaded| {
-        Schedule::answer(loaded.filter.needs_two_sweeps, loaded.hold, interval)
+        Schedule::answer(loaded.needs_two_sweeps(), loaded.hold, interval)
     });
     let needed = drive.first_answer_after();
     if needed + began.elapsed() > args.within * 9 / 10 {

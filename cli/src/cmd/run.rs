@@ -47,7 +47,7 @@ pub(crate) fn run(args: &Args, color: ColorChoice) -> Result<Exit, Failure> {
         if is_stream {
             Schedule::stream(args.every.unwrap_or(DEFAULT_INTERVAL), args.count)
         } else {
-            Schedule::answer(loaded.filter.needs_two_sweeps, loaded.hold, DEFAULT_INTERVAL)
+            Schedule::answer(loaded.needs_two_sweeps(), loaded.hold, DEFAULT_INTERVAL)
         }
     };
     let mut drive = Drive::new(loaded, schedule);

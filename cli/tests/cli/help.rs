@@ -2,11 +2,16 @@
 
 use crate::support::{Scratch, kfilter};
 
-const SUBCOMMANDS: [&str; 10] = [
+const SUBCOMMANDS: [&str; 15] = [
     "compile",
     "check",
     "run",
     "watch",
+    "load",
+    "list",
+    "show",
+    "read",
+    "unload",
     "probe",
     "export",
     "fields",

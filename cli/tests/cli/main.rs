@@ -3,6 +3,7 @@
 mod bad_input;
 mod formats;
 mod help;
+mod loaded;
 mod privilege;
 mod probe;
 mod support;

@@ -307,6 +307,7 @@ fn systemd_accepts_the_units() {
     let scratch = Scratch::new();
     for (name, as_name) in [
         ("kfilter-export.service", "kfilter-export.service"),
+        ("kfilter-load.service", "kfilter-load.service"),
         ("kfilter-probe@.service", "kfilter-probe@cpu_hog.service"),
     ] {
         let unit = std::fs::read_to_string(Path::new(PROBES).join(name))

@@ -1,0 +1,166 @@
+//! `kfilter load`: keeps filters in the kernel, where no process of ours must stay alive.
+
+use crate::choice::Choice;
+use crate::exit::{Exit, Failure};
+use crate::output::terminal::ColorChoice;
+use crate::session::failure;
+use kfilter_loader::params::{self, Given};
+use kfilter_loader::pin::{PinOptions, Pinned, Pins};
+use std::path::{Path, PathBuf};
+
+/// Keep filters loaded in the kernel
+///
+/// A loaded filter is pinned under /sys/fs/bpf/kfilter/NAME. `kfilter read NAME`, `probe NAME`
+/// and `export NAME` sweep it; its history goes on from one to the next.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Filters to keep: source text or compiled objects; `-` is standard input
+    #[arg(value_name = "FILE", required_unless_present = "from_dir")]
+    files: Vec<PathBuf>,
+
+    /// Every *.kf and *.o file of this directory; one that fails does not keep the others
+    #[arg(long, value_name = "DIRECTORY", conflicts_with = "files")]
+    from_dir: Option<PathBuf>,
+
+    /// Only the filter with this name; may be given several times
+    #[arg(long = "filter", value_name = "NAME")]
+    filters: Vec<String>,
+
+    /// Give a parameter another value
+    #[arg(short = 'p', long = "param", value_name = "NAME=VALUE", value_parser = params::split)]
+    params: Vec<Given>,
+
+    /// Keep the filter under this name instead of its own
+    #[arg(long, value_name = "NAME", conflicts_with = "from_dir")]
+    name: Option<String>,
+
+    /// Take the place of a loaded filter; its history goes on where the code is the same
+    #[arg(long)]
+    replace: bool,
+
+    /// Who may read it, as in chmod(1)
+    #[arg(long, value_name = "MODE", default_value = "0600", value_parser = parse_mode)]
+    mode: u32,
+
+    /// The group that the mode grants to: a name or a number
+    #[arg(long, value_name = "GROUP")]
+    group: Option<String>,
+}
+
+fn parse_mode(text: &str) -> Result<u32, String> {
+    let mode = u32::from_str_radix(text, 8).map_err(|_| "write it as 0640".to_owned())?;
+    if mode & !0o666 != 0 {
+        return Err("a mode grants reading and writing only, as 0640 does".to_owned());
+    }
+    Ok(mode)
+}
+
+/// Loads, keeps and says what was done.
+pub(crate) fn run(args: &Args, color: ColorChoice) -> Result<Exit, Failure> {
+    let group = args.group.as_deref().map(group_id).transpose()?;
+    let Some(directory) = &args.from_dir else {
+        load(args, args.files.clone(), group, color)?;
+        return Ok(Exit::Success);
+    };
+    let mut worst = Exit::Success;
+    for path in filters_in(directory)? {
+        if let Err(failure) = load(args, vec![path], group, color) {
+            crate::report(&failure, color);
+            worst = if failure.exit as u8 > worst as u8 { failure.exit } else { worst };
+        }
+    }
+    Ok(worst)
+}
+
+fn load(
+    args: &Args,
+    files: Vec<PathBuf>,
+    group: Option<u32>,
+    color: ColorChoice,
+) -> Result<(), Failure> {
+    let choice = Choice { files, filters: args.filters.clone(), params: args.params.clone() };
+    let objects = choice.objects(color, &mut |note| eprintln!("{note}"))?;
+    let chosen = choice.requests(&objects)?;
+    if args.name.is_some() && chosen.len() > 1 {
+        let message = format!("--name is for one filter, there are {}", chosen.len());
+        return Err(Failure::new(Exit::BadInput, message).help("choose one with --filter"));
+    }
+    let pins = Pins::running();
+    for one in &chosen {
+        let own = &one.request.filter.name;
+        let options = PinOptions {
+            replace: args.replace,
+            mode: args.mode,
+            group,
+            params: one.params.clone(),
+            ..PinOptions::new(args.name.as_ref().unwrap_or(own))
+        };
+        let pinned = pins.load(&one.request, &options).map_err(|error| failure(&error))?;
+        eprintln!("{}", said(&pins, &options, pinned));
+    }
+    Ok(())
+}
+
+fn said(pins: &Pins, options: &PinOptions, pinned: Pinned) -> String {
+    let what = match (pinned.replaced, pinned.history_kept) {
+        (false, _) => "loaded",
+        (true, true) => "replaced, its history goes on",
+        (true, false) => "replaced, its history begins anew",
+    };
+    let path = pins.read_path(&options.name);
+    let readable =
+        if pinned.readable { format!("; read it at {}", path.display()) } else { String::new() };
+    format!("{}: {what}{readable}", options.name)
+}
+
+fn filters_in(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let cannot = |error: std::io::Error| {
+        let directory = directory.display();
+        Failure::new(Exit::BadInput, format_args!("cannot read {directory}: {error}"))
+    };
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(cannot)? {
+        let path = entry.map_err(cannot)?.path();
+        if path.extension().is_some_and(|extension| extension == "kf" || extension == "o") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn group_id(name: &str) -> Result<u32, Failure> {
+    if let Ok(id) = name.parse() {
+        return Ok(id);
+    }
+    let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
+    groups
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split(':');
+            (words.next()? == name).then(|| words.nth(1)?.parse().ok())?
+        })
+        .next()
+        .ok_or_else(|| Failure::new(Exit::BadInput, format_args!("there is no group `{name}`")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_are_octal_and_grant_no_execution() {
+        assert_eq!(parse_mode("0640"), Ok(0o640));
+        assert_eq!(parse_mode("444"), Ok(0o444));
+        for text in ["", "rw", "0750", "9", "4640", "-1"] {
+            assert!(parse_mode(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn groups_have_names_and_numbers() {
+        assert_eq!(group_id("root").ok(), Some(0));
+        assert_eq!(group_id("4711").ok(), Some(4711));
+        assert!(group_id("no such group").is_err());
+    }
+}

@@ -1,0 +1,59 @@
+//! `kfilter read`: one sweep of a loaded filter, now.
+//!
+//! With privilege the records are typed; without it the text of the pinned file is passed
+//! on, when its mode allows that.
+
+use crate::exit::{Exit, Failure};
+use crate::output::Format;
+use crate::output::records::{Look, Stream};
+use crate::output::terminal::{ColorChoice, Style, stdout_width};
+use crate::session::failure;
+use kfilter_loader::pin::Pins;
+use kfilter_loader::{ErrorClass, LoadError, Session as _};
+use std::io::Write as _;
+
+/// Sweep a loaded filter once and show what matches
+#[derive(Debug, clap::Args)]
+#[command(after_help = crate::cli::EXIT_STATUS)]
+pub(crate) struct Args {
+    /// Name of a loaded filter
+    name: String,
+
+    /// How records are written
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    format: Format,
+}
+
+/// Sweeps and shows.
+pub(crate) fn run(args: &Args, color: ColorChoice) -> Result<Exit, Failure> {
+    let pins = Pins::running();
+    match pins.open(&args.name) {
+        Ok((meta, mut session)) => {
+            let mut sweep = session.sweep().map_err(|error| failure(&error))?;
+            if let Some(top) = meta.filter.top {
+                sweep.records.apply_top(&meta.filter.record, top);
+            }
+            let look = Look {
+                format: args.format,
+                style: Style::for_stdout(color),
+                width: stdout_width(),
+            };
+            let text = Stream::default().render(&meta.filter, &sweep.records, look);
+            std::io::stdout().write_all(text.as_bytes())?;
+            Ok(matched(!sweep.records.is_empty()))
+        }
+        Err(error) if error.class() == ErrorClass::Privilege => pass_on(args, &pins, &error),
+        Err(error) => Err(failure(&error)),
+    }
+}
+
+/// The pinned file's own lines.
+fn pass_on(args: &Args, pins: &Pins, error: &LoadError) -> Result<Exit, Failure> {
+    let lines = std::fs::read(pins.read_path(&args.name)).map_err(|_| failure(error))?;
+    std::io::stdout().write_all(&lines)?;
+    Ok(matched(!lines.is_empty()))
+}
+
+const fn matched(is_any: bool) -> Exit {
+    if is_any { Exit::Success } else { Exit::NothingMatched }
+}
