@@ -6,7 +6,7 @@
 //! 1. `collect` walks all threads and notes those whose registers look like a lock's wait.
 //! 2. `lock` reads each lock, and refuses what is not one: the operation, the expected
 //!    value, the lock word and the lock's kind all have to agree.
-//! 3. `graph` finds the owners among the threads, and cycles among the owners.
+//! 3. `graph` finds the owners among the threads, `cycles` the cycles among the owners.
 //! 4. Every member of a cycle, and every lock whose owner is gone, is looked at once more.
 //!    Nobody ran in between and every edge is as it was, or nothing is reported: all edges
 //!    then existed at one time.
@@ -18,6 +18,7 @@
 //! **Invariant**: a candidate's words are its own until the next sweep begins.
 
 mod collect;
+mod cycles;
 mod graph;
 mod lock;
 
@@ -106,7 +107,8 @@ mod node {
     pub(super) const CANDIDATE: i16 = 0;
     pub(super) const TID: i16 = 8;
     pub(super) const SPACE: i16 = 16;
-    pub(super) const BYTES: i16 = 24;
+    pub(super) const START: i16 = 24;
+    pub(super) const BYTES: i16 = 32;
 }
 
 /// Bytes of a node's key: the namespace, then the thread's id. Namespace 0 stands for ids
@@ -296,8 +298,9 @@ fn candidate_before(columns: &Columns, asm: &mut Asm, number: Reg, absent: Label
     candidate(columns, asm, number, absent);
 }
 
-/// Where [`candidate`] keeps its argument.
-const INDEX: i16 = -44;
+/// Where [`candidate`] keeps its argument: below an iterator and a key, and where a node is
+/// made only later.
+const INDEX: i16 = -28;
 
 /// `r0 =` the node whose key is on the stack at `key`. Loses `r1` to `r5`.
 fn find_node(columns: &Columns, asm: &mut Asm, key: i16, absent: Label) {

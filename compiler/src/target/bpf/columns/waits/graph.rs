@@ -1,9 +1,4 @@
-//! From owners to cycles.
-//!
-//! Each thread waits for at most one other, so following the owners from any thread either
-//! ends or comes round. A walk colours what it passes with its own colour: meeting that
-//! colour again means a cycle, meeting another one means that an earlier walk has been
-//! here. So every candidate is passed once, however long the chains are.
+//! The phase in its order, and who the owners are.
 
 use super::super::field;
 use super::super::group;
@@ -12,9 +7,10 @@ use super::super::helper::{
 };
 use super::super::{Columns, untrusted};
 use super::candidate as at;
+use super::cycles;
 use super::{
-    COUNT, CURRENT, KEY_BYTES, LENGTH, MET, SMALLEST, THREADS, WALK, WANTED, add, block, candidate,
-    candidate_before, collect, count_dropped, ends, find_node, inner_id, node,
+    COUNT, KEY_BYTES, THREADS, WANTED, add, block, candidate, candidate_before, collect,
+    count_dropped, ends, find_node, inner_id, node,
 };
 use crate::asm::{
     AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R4, R6, R7, R8, R9, Size,
@@ -24,6 +20,8 @@ use crate::object::Subprogram;
 // The stack of the functions that use nodes.
 const KEY: i16 = -KEY_BYTES;
 const NODE: i16 = KEY - node::BYTES;
+/// The largest thread id that the kernel gives (`PID_MAX_LIMIT`).
+const THREAD_ID_MAX: i32 = 4 << 20;
 
 /// The phase and its parts.
 pub(super) fn subprograms(columns: &Columns) -> Result<Vec<Subprogram>, JumpTooFar> {
@@ -34,10 +32,10 @@ pub(super) fn subprograms(columns: &Columns) -> Result<Vec<Subprogram>, JumpTooF
         want(columns)?,
         search(columns)?,
         resolve(columns)?,
-        colour(columns)?,
-        step(columns)?,
-        measure(columns)?,
-        mark(columns)?,
+        cycles::colour(columns)?,
+        cycles::step(columns)?,
+        cycles::measure(columns)?,
+        cycles::mark(columns)?,
         confirm(columns)?,
     ])
 }
@@ -75,7 +73,11 @@ fn for_each(columns: &Columns, asm: &mut Asm, function: &str) {
     call_loop_of_r1(asm, &columns.symbol(function));
 }
 
-fn subprogram(columns: &Columns, name: &str, asm: Asm) -> Result<Subprogram, JumpTooFar> {
+pub(super) fn subprogram(
+    columns: &Columns,
+    name: &str,
+    asm: Asm,
+) -> Result<Subprogram, JumpTooFar> {
     Ok(Subprogram { name: columns.symbol(name), code: asm.finish()? })
 }
 
@@ -106,11 +108,12 @@ fn ask(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.mov(R2, R8);
     asm.call_subprog(&columns.symbol("lock_owner"));
     asm.jump_if_imm(Cond::Eq, R0, 0, release);
+    asm.jump_if_imm(Cond::Gt, R0, THREAD_ID_MAX, release);
     asm.store(Size::Dw, R6, at::OWNER, R0);
     asm.mov(R1, R7);
     increment(&mut asm, R1);
     asm.store(Size::Dw, FP, NODE + node::CANDIDATE, R1);
-    for (from, to) in [(at::TID, node::TID), (at::SPACE, node::SPACE)] {
+    for (from, to) in [(at::TID, node::TID), (at::SPACE, node::SPACE), (at::START, node::START)] {
         asm.load(Size::Dw, R1, R6, from);
         asm.store(Size::Dw, FP, NODE + to, R1);
     }
@@ -140,7 +143,7 @@ fn want(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
         asm.jump_if_imm(Cond::Eq, R1, 0, go_on);
     }
     key(&mut asm, Some(at::NAMESPACE), at::OWNER);
-    for word in [node::CANDIDATE, node::TID, node::SPACE] {
+    for word in [node::CANDIDATE, node::TID, node::SPACE, node::START] {
         asm.store_imm(Size::Dw, FP, NODE + word, 0);
     }
     put_node(columns, &mut asm, UPDATE_IF_ABSENT);
@@ -175,6 +178,8 @@ fn search(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.store(Size::Dw, R0, node::TID, R1);
     field::load(&mut asm, R1, R6, ("task_struct", &["mm"]));
     asm.store(Size::Dw, R0, node::SPACE, R1);
+    field::load(&mut asm, R1, R6, ("task_struct", &["start_boottime"]));
+    asm.store(Size::Dw, R0, node::START, R1);
     asm.jump(next);
     asm.bind(end);
     collect::finish(&mut asm);
@@ -185,8 +190,10 @@ fn search(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
 
 /// `u64 resolve(candidate)`: who the owner is, if it still is.
 ///
-/// A lock that processes do not share belongs to a thread with the same memory; if the id
-/// is now that of another one, the owner has exited.
+/// A lock that processes do not share belongs to a thread with the same memory. If the id
+/// is that of another one that is younger than the waiting thread, the owner has exited
+/// and its id was given away; if that one is older, what looked like a lock is none, or it
+/// was held when the process was forked.
 fn resolve(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     let mut asm = Asm::new();
     let (go_on, stop) = (asm.label(), asm.label());
@@ -201,13 +208,19 @@ fn resolve(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.jump_if_imm(Cond::Eq, R1, 0, gone);
     asm.load(Size::Dw, R8, R0, node::SPACE);
     asm.load(Size::Dw, R9, R0, node::CANDIDATE);
+    asm.load(Size::Dw, R7, R0, node::START);
     asm.store(Size::Dw, R6, at::OWNER_TID, R1);
     asm.bind(compare);
     let same = asm.label();
     asm.load(Size::Dw, R1, R6, at::SHARED);
     asm.jump_if_imm(Cond::Ne, R1, 0, same);
     asm.load(Size::Dw, R1, R6, at::SPACE);
-    asm.jump_if(Cond::Ne, R1, R8, gone);
+    asm.jump_if(Cond::Eq, R1, R8, same);
+    asm.load(Size::Dw, R1, R6, at::START);
+    asm.jump_if(Cond::Gt, R7, R1, gone);
+    // Like a parked thread it is shown only in a cycle, and it is in none.
+    asm.store_imm(Size::Dw, R6, at::PARKED, 1);
+    asm.jump(go_on);
     asm.bind(same);
     asm.store(Size::Dw, R6, at::NEXT, R9);
     asm.jump(go_on);
@@ -223,8 +236,11 @@ fn resolve(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     untrusted(&mut asm, "task_struct");
     asm.mov(R8, R0);
     field::load(&mut asm, R9, R8, ("task_struct", &["exit_state"]));
+    field::load(&mut asm, R1, R8, ("task_struct", &["start_boottime"]));
     field::load(&mut asm, R8, R8, ("task_struct", &["mm"]));
-    asm.mov(R1, R7);
+    asm.mov(R2, R7);
+    asm.mov(R7, R1);
+    asm.mov(R1, R2);
     asm.call_kfunc("bpf_task_release");
     asm.jump_if_imm(Cond::Ne, R9, 0, gone);
     asm.load_imm(R9, 0);
@@ -237,115 +253,6 @@ fn resolve(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.store_imm(Size::Dw, R6, at::OWNER_TID, 0);
     ends(&mut asm, go_on, stop);
     subprogram(columns, "resolve", asm)
-}
-
-/// `u64 colour(candidate)`: follows the owners from here.
-fn colour(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
-    let mut asm = Asm::new();
-    let (go_on, stop) = (asm.label(), asm.label());
-    enter(columns, &mut asm, stop);
-    for (member, wanted) in [(at::COLOUR, Cond::Ne), (at::NEXT, Cond::Eq)] {
-        asm.load(Size::Dw, R1, R6, member);
-        asm.jump_if_imm(wanted, R1, 0, go_on);
-    }
-    asm.mov(R1, R7);
-    increment(&mut asm, R1);
-    block(columns, &mut asm, R8);
-    asm.store(Size::Dw, R8, group::result(CURRENT), R1);
-    asm.store(Size::Dw, R8, group::result(WALK), R1);
-    asm.store_imm(Size::Dw, R8, group::result(MET), 0);
-    follow(columns, &mut asm, "step");
-    asm.load(Size::Dw, R1, R8, group::result(MET));
-    asm.jump_if_imm(Cond::Eq, R1, 0, go_on);
-    asm.store_imm(Size::Dw, R8, group::result(LENGTH), 0);
-    asm.store_imm(Size::Dw, R8, group::result(SMALLEST), i32::MAX);
-    for part in ["measure", "mark"] {
-        asm.load(Size::Dw, R1, R8, group::result(MET));
-        asm.store(Size::Dw, R8, group::result(CURRENT), R1);
-        follow(columns, &mut asm, part);
-    }
-    ends(&mut asm, go_on, stop);
-    subprogram(columns, "colour", asm)
-}
-
-/// Runs one of the functions below along the owners; the block is in `r8`.
-fn follow(columns: &Columns, asm: &mut Asm, function: &str) {
-    asm.load(Size::Dw, R1, R8, group::result(COUNT));
-    increment(asm, R1);
-    call_loop_of_r1(asm, &columns.symbol(function));
-}
-
-/// The start of a function that follows: the current candidate in `r6`, the block in `r7`.
-fn current(columns: &Columns, asm: &mut Asm, stop: Label) {
-    block(columns, asm, R7);
-    asm.load(Size::Dw, R1, R7, group::result(CURRENT));
-    candidate_before(columns, asm, R1, stop);
-    asm.mov(R6, R0);
-}
-
-/// Goes on to the owner, or stops where that does not wait.
-fn go_to_owner(asm: &mut Asm, stop: Label) {
-    asm.load(Size::Dw, R1, R6, at::NEXT);
-    asm.jump_if_imm(Cond::Eq, R1, 0, stop);
-    asm.store(Size::Dw, R7, group::result(CURRENT), R1);
-}
-
-/// `u64 step()`: colours one candidate.
-fn step(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
-    let mut asm = Asm::new();
-    let (go_on, stop, new) = (asm.label(), asm.label(), asm.label());
-    current(columns, &mut asm, stop);
-    asm.load(Size::Dw, R2, R7, group::result(WALK));
-    asm.load(Size::Dw, R1, R6, at::COLOUR);
-    asm.jump_if_imm(Cond::Eq, R1, 0, new);
-    asm.jump_if(Cond::Ne, R1, R2, stop);
-    asm.load(Size::Dw, R1, R7, group::result(CURRENT));
-    asm.store(Size::Dw, R7, group::result(MET), R1);
-    asm.jump(stop);
-    asm.bind(new);
-    asm.store(Size::Dw, R6, at::COLOUR, R2);
-    go_to_owner(&mut asm, stop);
-    ends(&mut asm, go_on, stop);
-    subprogram(columns, "step", asm)
-}
-
-/// `u64 measure()`: counts one member of the cycle.
-fn measure(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
-    let mut asm = Asm::new();
-    let (go_on, stop, larger) = (asm.label(), asm.label(), asm.label());
-    current(columns, &mut asm, stop);
-    add(&mut asm, R7, group::result(LENGTH), 1, R1);
-    asm.load(Size::Dw, R1, R6, at::TID);
-    asm.load(Size::Dw, R2, R7, group::result(SMALLEST));
-    asm.jump_if(Cond::Ge, R1, R2, larger);
-    asm.store(Size::Dw, R7, group::result(SMALLEST), R1);
-    asm.bind(larger);
-    go_to_owner(&mut asm, stop);
-    come_round(&mut asm, stop);
-    ends(&mut asm, go_on, stop);
-    subprogram(columns, "measure", asm)
-}
-
-/// `u64 mark()`: tells one member of its cycle.
-fn mark(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
-    let mut asm = Asm::new();
-    let (go_on, stop) = (asm.label(), asm.label());
-    current(columns, &mut asm, stop);
-    for (from, to) in [(MET, at::CYCLE), (SMALLEST, at::CYCLE_ID), (LENGTH, at::LENGTH)] {
-        asm.load(Size::Dw, R1, R7, group::result(from));
-        asm.store(Size::Dw, R6, to, R1);
-    }
-    go_to_owner(&mut asm, stop);
-    come_round(&mut asm, stop);
-    ends(&mut asm, go_on, stop);
-    subprogram(columns, "mark", asm)
-}
-
-/// Stops when the next candidate is the one that the cycle was entered at.
-fn come_round(asm: &mut Asm, stop: Label) {
-    asm.load(Size::Dw, R1, R7, group::result(CURRENT));
-    asm.load(Size::Dw, R2, R7, group::result(MET));
-    asm.jump_if(Cond::Eq, R1, R2, stop);
 }
 
 /// `u64 confirm(candidate)`: the second look at members of cycles and at abandoned locks.
@@ -393,7 +300,7 @@ fn confirm(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
 }
 
 /// The start of a function for each candidate: the candidate in `r6`, its number in `r7`.
-fn enter(columns: &Columns, asm: &mut Asm, stop: Label) {
+pub(super) fn enter(columns: &Columns, asm: &mut Asm, stop: Label) {
     asm.mov32(R7, R1);
     candidate(columns, asm, R7, stop);
     asm.mov(R6, R0);

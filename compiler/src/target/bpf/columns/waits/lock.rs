@@ -32,6 +32,9 @@ const WAITERS_BIT: i32 = 31;
 
 // A glibc mutex's kind.
 const KIND_BITS: i32 = 0x3ff;
+const KIND_TYPE: i32 = 3;
+const TYPE_RECURSIVE: i32 = 1;
+const TYPE_ADAPTIVE: i32 = 3;
 const KIND_ROBUST: i32 = 16;
 const KIND_INHERIT: i32 = 32;
 const KIND_SHARED: i32 = 128;
@@ -46,11 +49,16 @@ const KIND_OFFSET: i32 = 16;
 /// Below this address nothing is mapped.
 const LOWEST_ADDRESS: i32 = 4096;
 
-/// Words read before the futex word, when it is not at the start of its lock.
-const BEFORE: i16 = 3;
-const MUTEX_BYTES: i64 = 24;
-const AROUND_BYTES: i64 = 40;
+// The words of a glibc rwlock that threads wait on.
+const WRPHASE_FUTEX: i16 = 2;
+const WRITERS_FUTEX: i16 = 3;
+
+const MUTEX_BYTES: i64 = 40;
+const RWLOCK_BYTES: i64 = 32;
 const BUFFER: i16 = -40;
+/// The two pointers by which a lock is on its owner's list: bytes from its start, in glibc
+/// and in musl alike.
+const LINKS: [i16; 2] = [24, 32];
 
 /// `u64 lock_owner(candidate, task)`: the owner's thread id in its pid namespace, 0 for
 /// none; the candidate's lock and whether it is shared are filled in.
@@ -63,7 +71,7 @@ pub(super) fn subprogram(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.load(Size::Dw, R1, R6, PARKED);
     asm.jump_if_imm(Cond::Ne, R1, 0, parked);
     asm.load(Size::Dw, R8, R6, EXPECTED);
-    read(&mut asm, 0, MUTEX_BYTES, none);
+    read(&mut asm, 0, MUTEX_BYTES, no_mutex);
     word(&mut asm, R1, 0);
     word(&mut asm, R9, 4);
     asm.mov(R0, R9);
@@ -77,8 +85,7 @@ pub(super) fn subprogram(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.jump_if_imm(Cond::Set, R9, KIND_INHERIT, no_mutex);
     asm.jump_if_imm(Cond::Ne, R8, CONTENDED, no_mutex);
     asm.jump_if_imm(Cond::Ne, R1, CONTENDED, no_mutex);
-    word(&mut asm, R1, 3);
-    asm.jump_if_imm(Cond::Eq, R1, 0, none);
+    plain_mutex(&mut asm, no_mutex);
     word(&mut asm, R0, 2);
     found(&mut asm, 0, R9, KIND_SHARED);
 
@@ -87,8 +94,12 @@ pub(super) fn subprogram(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.jump(none);
     asm.bind(robust);
     asm.jump_if(Cond::Ne, R1, R8, no_mutex);
-    asm.alu_imm(AluOp::Rsh, R8, WAITERS_BIT);
-    asm.jump_if_imm(Cond::Eq, R8, 0, none);
+    asm.mov(R2, R8);
+    asm.alu_imm(AluOp::Rsh, R2, WAITERS_BIT);
+    asm.jump_if_imm(Cond::Eq, R2, 0, no_mutex);
+    for link in LINKS {
+        linked(&mut asm, link, no_mutex);
+    }
     asm.bind(in_word);
     asm.mov(R0, R1);
     asm.alu_imm(AluOp::And, R0, OWNER_MASK);
@@ -96,11 +107,8 @@ pub(super) fn subprogram(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
 
     asm.bind(no_mutex);
     asm.load(Size::Dw, R8, R6, EXPECTED);
-    read(&mut asm, BEFORE, AROUND_BYTES, none);
-    word(&mut asm, R1, BEFORE);
-    asm.jump_if(Cond::Ne, R1, R8, none);
-    rwlock(&mut asm, 0, 2);
-    rwlock(&mut asm, 1, 3);
+    rwlock(&mut asm, WRITERS_FUTEX, 2);
+    rwlock(&mut asm, WRPHASE_FUTEX, 3);
     musl(&mut asm, none);
     asm.bind(parked);
     refused(&mut asm, none);
@@ -181,36 +189,99 @@ fn refused(asm: &mut Asm, none: Label) {
     asm.exit();
 }
 
-/// A rwlock that starts at word `start` of what was read, waited for on its wrphase futex
-/// (its third word) or its writers futex (its fourth), and held by a writer. `bits` of its
-/// readers' word have to be set in such a phase.
-fn rwlock(asm: &mut Asm, start: i16, bits: i32) {
+/// A rwlock that is held by a writer and waited for on the futex that is its word number
+/// `futex`. `bits` of its first word have to be set in such a phase.
+fn rwlock(asm: &mut Asm, futex: i16, bits: i32) {
     let other = asm.label();
     asm.jump_if_imm(Cond::Eq, R8, 0, other);
     asm.jump_if_imm(Cond::Gt, R8, 3, other);
-    word(asm, R1, start);
+    read(asm, futex, RWLOCK_BYTES, other);
+    word(asm, R1, futex);
+    asm.jump_if(Cond::Ne, R1, R8, other);
+    word(asm, R1, 0);
     asm.alu_imm(AluOp::And, R1, bits);
     asm.jump_if_imm(Cond::Eq, R1, 0, other);
-    word(asm, R9, start + 7);
+    word(asm, R9, 7);
     asm.jump_if_imm(Cond::Gt, R9, 1, other);
-    word(asm, R0, start + 6);
+    word(asm, R0, 6);
     asm.jump_if_imm(Cond::Eq, R0, 0, other);
-    found(asm, BEFORE - start, R9, 1);
+    found(asm, futex, R9, 1);
     asm.bind(other);
 }
 
-/// A musl mutex, whose second word is the futex word.
+/// Goes to `not` unless what was read is a glibc mutex in the state that its kind, in `r9`,
+/// allows: other libraries' locks have a word that is 2 as well, with anything behind it.
+/// Loses `r2`.
+fn plain_mutex(asm: &mut Asm, not: Label) {
+    let (recursive, counted, spins) = (asm.label(), asm.label(), asm.label());
+    // The owner's count of nested locks.
+    word(asm, R2, 1);
+    asm.mov(R0, R9);
+    asm.alu_imm(AluOp::And, R0, KIND_TYPE);
+    asm.jump_if_imm(Cond::Eq, R0, TYPE_RECURSIVE, recursive);
+    asm.jump_if_imm(Cond::Ne, R2, 0, not);
+    asm.jump(counted);
+    asm.bind(recursive);
+    asm.jump_if_imm(Cond::Eq, R2, 0, not);
+    asm.bind(counted);
+    // Who uses it, and how long adaptive ones have spun.
+    word(asm, R2, 3);
+    asm.jump_if_imm(Cond::Eq, R2, 0, not);
+    asm.jump_if_imm(Cond::Eq, R0, TYPE_ADAPTIVE, spins);
+    asm.load(Size::H, R2, FP, BUFFER + 20);
+    asm.jump_if_imm(Cond::Ne, R2, 0, not);
+    asm.bind(spins);
+    // Only robust mutexes are on a list.
+    for link in LINKS {
+        asm.load(Size::Dw, R2, FP, BUFFER + link);
+        asm.jump_if_imm(Cond::Ne, R2, 0, not);
+    }
+}
+
+/// Goes to `not` unless the lock is on its owner's list by the pointer at `link`. Loses
+/// `r2`.
+fn linked(asm: &mut Asm, link: i16, not: Label) {
+    asm.load(Size::Dw, R2, FP, BUFFER + link);
+    asm.alu_imm(AluOp::Rsh, R2, 3);
+    asm.jump_if_imm(Cond::Eq, R2, 0, not);
+}
+
+/// A musl mutex, whose second word is the futex word. Other libraries' locks use the
+/// word's highest bit as well; a musl mutex that records its owner is on its owner's list,
+/// and what precedes it there points back.
 fn musl(asm: &mut Asm, none: Label) {
+    let shared = asm.label();
     asm.mov(R1, R8);
     asm.alu_imm(AluOp::Rsh, R1, WAITERS_BIT);
     asm.jump_if_imm(Cond::Eq, R1, 0, none);
-    word(asm, R9, BEFORE - 1);
+    read(asm, 1, MUTEX_BYTES, none);
+    word(asm, R1, 1);
+    asm.jump_if(Cond::Ne, R1, R8, none);
+    word(asm, R9, 0);
     asm.mov(R1, R9);
     asm.alu_imm(AluOp::And, R1, !MUSL_TYPE_BITS);
     asm.jump_if_imm(Cond::Ne, R1, 0, none);
     asm.mov(R1, R9);
     asm.alu_imm(AluOp::And, R1, MUSL_OWNED);
     asm.jump_if_imm(Cond::Eq, R1, 0, none);
+    word(asm, R1, 2);
+    asm.jump_if_imm(Cond::Eq, R1, 0, none);
+    for unused in [3, 4] {
+        word(asm, R1, unused);
+        asm.jump_if_imm(Cond::Ne, R1, 0, none);
+    }
+    for link in LINKS {
+        linked(asm, link, none);
+    }
+    asm.alu_imm(AluOp::And, R9, KIND_SHARED);
+    asm.jump_if_imm(Cond::Ne, R9, 0, shared);
+    asm.load(Size::Dw, R3, FP, BUFFER + LINKS[0]);
+    read_r3(asm, 8, none);
+    asm.load(Size::Dw, R1, FP, BUFFER);
+    asm.load(Size::Dw, R2, R6, FUTEX);
+    asm.alu_imm(AluOp::Add, R2, i32::from(LINKS[1]) - 4);
+    asm.jump_if(Cond::Ne, R1, R2, none);
+    asm.bind(shared);
     asm.mov(R0, R8);
     asm.alu_imm(AluOp::And, R0, OWNER_MASK);
     found(asm, 1, R9, KIND_SHARED);
