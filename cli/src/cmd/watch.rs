@@ -37,6 +37,10 @@ pub(crate) struct Args {
     #[arg(long)]
     enforce: bool,
 
+    /// Act even where the OOM killer may end kfilter before its victims
+    #[arg(long, requires = "enforce")]
+    unprotected: bool,
+
     /// Never limit processes of this name; a trailing * matches any rest
     #[arg(long, value_name = "NAME")]
     protect: Vec<String>,
@@ -103,11 +107,13 @@ fn sweep_until(
 
 /// A watchdog must outlive its victims and remember what it has done.
 fn prepare(args: &Args) -> Result<(), Failure> {
-    protect_self().map_err(|error| {
+    let protected = if args.unprotected { Ok(()) } else { protect_self() };
+    protected.map_err(|error| {
         let is_privilege = error.kind() == std::io::ErrorKind::PermissionDenied;
         let exit = if is_privilege { Exit::NoPrivilege } else { Exit::CannotRun };
         Failure::new(exit, format_args!("cannot protect kfilter from the OOM killer: {error}"))
             .help("limits need CAP_SYS_RESOURCE, or oom_score_adj -1000 from who starts kfilter")
+            .help("--unprotected acts all the same")
     })?;
     std::fs::create_dir_all(&args.state).map_err(|error| {
         let state = args.state.display();

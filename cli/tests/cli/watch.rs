@@ -67,3 +67,60 @@ fn a_filter_that_names_no_process_cannot_be_followed() {
     let said = kfilter(["watch", "--count", "1", &path]).exits(2);
     assert!(said.stderr.contains("emits no pid and start_time"), "{}", said.stderr);
 }
+
+/// The nice value of a process, from the 19th field of its stat.
+fn nice(pid: u32) -> i64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it lives");
+    let rest = stat.rsplit_once(") ").expect("a name").1;
+    rest.split(' ').nth(16).and_then(|nice| nice.parse().ok()).expect("a number")
+}
+
+#[test]
+fn limits_act_only_when_told_to_and_are_undone() {
+    let scratch = Scratch::new();
+    let mut victim = sleeper();
+    let id = victim.id();
+    let text = format!(
+        "filter victim on process {{\n where vpid == {id}\n emit pid, vpid\n \
+         limit {{ after 0s nice 7 }}\n}}\n"
+    );
+    let path = scratch.file("victim.kf", text);
+    let state = scratch.path().join("state");
+    let state = state.to_str().expect("a plain path");
+    let base = ["watch", "--every", "20ms", "--state", state, "--count", "2"];
+    let would = kfilter(base.iter().chain(&[path.as_str()])).exits(0);
+    assert_eq!(nice(id), 0, "nothing was to be done");
+
+    let mut watch = command(["watch", "--every", "20ms", "--state", state])
+        .args(["--enforce", "--unprotected", &path])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary runs");
+    let mut lines = BufReader::new(watch.stdout.take().expect("a pipe")).lines();
+    let (enter, limit) = (event(&mut lines), event(&mut lines));
+    if enter["pid"] == id {
+        assert_eq!((&enter["event"], &limit["event"]), (&"enter".into(), &"limit".into()));
+        assert_eq!((&limit["action"], &limit["rung"]), (&"did".into(), &"nice 7".into()));
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while nice(id) != 7 {
+            assert!(std::time::Instant::now() < deadline, "it is still {}", nice(id));
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        // A polite end: what was done is undone.
+        let stopped = Command::new("kill").arg(watch.id().to_string()).status();
+        assert!(stopped.expect("kill runs").success());
+        assert_eq!(event(&mut lines)["event"], "release");
+        assert!(watch.wait().expect("it ends").success());
+        assert_eq!(nice(id), 0, "the old value is back");
+        let kinds = |text: &str| text.matches("\"event\":\"enter\"").count();
+        assert_eq!(kinds(&would.stdout), 1, "{would:?}");
+        assert!(would.stdout.contains("\"action\":\"would\",\"rung\":\"nice 7\""), "{would:?}");
+    } else {
+        skipped("limits_act_only_when_told_to_and_are_undone", "in a pid namespace");
+        watch.kill().expect("it is ours");
+        watch.wait().expect("it ends");
+    }
+    victim.kill().expect("it is ours");
+    victim.wait().expect("it ends");
+}
