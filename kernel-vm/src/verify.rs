@@ -250,25 +250,38 @@ impl Verifier<'_, '_> {
 
     /// Adds `state` to what reaches `target`.
     fn send(&mut self, target: usize, state: &State) -> Result<(), Rejection> {
-        let Some(note) = self.notes.get_mut(target) else {
-            return Err(self.reject(RejectionKind::JumpOutside));
-        };
-        if let Some(index) = note.state.checked_sub(1) {
-            if let Some(pending) = self.pool.get_mut(index) {
-                pending.join(state);
-            }
-            return Ok(());
-        }
-        match self.pool.take(state) {
-            Some(index) => {
-                note.state = index.saturating_add(1);
-                Ok(())
-            }
-            None => Err(self.reject(RejectionKind::TooManyOpenJumps)),
-        }
+        let sent = deliver(self.notes, &mut self.pool, target, state);
+        sent.map_err(|kind| self.reject(kind))
+    }
+
+    /// Adds the current state to what reaches `target`.
+    fn send_current(&mut self, target: usize) -> Result<(), Rejection> {
+        let sent = deliver(self.notes, &mut self.pool, target, &self.current);
+        sent.map_err(|kind| self.reject(kind))
     }
 
     fn reject(&self, kind: RejectionKind) -> Rejection {
         Rejection { pc: self.pc, kind }
     }
+}
+
+fn deliver(
+    notes: &mut [Note],
+    pool: &mut state::Pool<'_>,
+    target: usize,
+    state: &State,
+) -> Result<(), RejectionKind> {
+    let note = notes.get_mut(target).ok_or(RejectionKind::JumpOutside)?;
+    match note.state.checked_sub(1) {
+        Some(index) => {
+            if let Some(pending) = pool.get_mut(index) {
+                pending.join(state);
+            }
+        }
+        None => {
+            let index = pool.take(state).ok_or(RejectionKind::TooManyOpenJumps)?;
+            note.state = index.saturating_add(1);
+        }
+    }
+    Ok(())
 }

@@ -37,7 +37,18 @@ impl Scalar {
     #[must_use]
     pub fn loaded(size: Size, signed: bool) -> Self {
         let bits = size.bytes().wrapping_mul(8);
-        let any = Self::range(0, mutant!(LoadTooSmall, mask(bits), mask(bits.wrapping_sub(1))));
+        if size == Size::Dw {
+            return Self::any();
+        }
+        let most = mutant!(LoadTooSmall, mask(bits), mask(bits.wrapping_sub(1)));
+        let any = Self {
+            bits: Tnum::ANY.truncate(bits),
+            wide: Bounds { umin: 0, umax: most, smin: 0, smax: most.cast_signed() },
+            low: match size {
+                Size::W => Bounds::unsigned(32, 0, most),
+                _ => Bounds { umin: 0, umax: most, smin: 0, smax: most.cast_signed() },
+            },
+        };
         if signed { any.sign_extended(bits, Width::W64) } else { any }
     }
 
@@ -74,6 +85,7 @@ impl Scalar {
     pub fn sharpened(mut self) -> Self {
         // Twice: what the low half learns from the whole, the whole may learn from it.
         for _ in 0..2 {
+            let before = self;
             (self.wide, self.bits) = self.wide.sharpen(64, self.bits);
             if self.wide.is_empty() {
                 return self;
@@ -90,6 +102,9 @@ impl Scalar {
                 unknown: high | low_bits.unknown,
             };
             self.wide = self.wide.intersect(wide_of(self.low, self.bits, self.wide));
+            if self == before {
+                break;
+            }
         }
         self
     }

@@ -97,7 +97,9 @@ impl Tnum {
     #[must_use]
     pub const fn mul(self, other: Self) -> Self {
         let mut sum = Self::exactly(0);
-        let (mut a, mut b) = (self, other);
+        // As many rounds as the first has bits: the shorter goes first.
+        let swap = other.max() < self.max();
+        let (mut a, mut b) = if swap { (other, self) } else { (self, other) };
         while a.value != 0 || a.unknown != 0 {
             if a.value & 1 != 0 {
                 sum = sum.add(b);

@@ -29,16 +29,18 @@ fn pointer(address: u64) -> *mut u8 {
     core::ptr::with_exposed_provenance_mut(address as usize)
 }
 
-/// The insn at `pc`.
+/// The slot at `pc`, as a little-endian word.
 ///
 /// # Safety
 /// `pc` is below the program's length.
 #[inline(always)]
-pub(super) unsafe fn fetch(program: &[RawInsn], pc: usize) -> RawInsn {
+pub(super) unsafe fn fetch(program: &[RawInsn], pc: usize) -> u64 {
+    const { assert!(size_of::<RawInsn>() == size_of::<u64>() && cfg!(target_endian = "little")) };
     debug_assert!(pc < program.len());
     // SAFETY: the caller's promise. The verifier proved that no insn but an exit or a jump
     // is last in its function and that every jump has a target.
-    unsafe { *program.get_unchecked(pc) }
+    // A slot is 8 bytes without padding, in the order of its fields.
+    unsafe { program.as_ptr().add(pc).cast::<u64>().read_unaligned() }
 }
 
 /// The `size` bytes at `address`, zeros above them.

@@ -19,6 +19,8 @@ pub struct State {
     spilled: [u8; SLOTS],
     values: [Value; SPILLS],
     used: u16,
+    /// The lowest slot that was ever written: below it there is nothing to join.
+    lowest: u8,
     /// Calls that lead here, this function included.
     pub(super) depth: u32,
     next_free: u32,
@@ -43,6 +45,7 @@ impl State {
             spilled: [0; SLOTS],
             values: [Value::UNSET; SPILLS],
             used: 0,
+            lowest: SLOTS as u8,
             depth,
             next_free: 0,
         }
@@ -79,7 +82,7 @@ impl State {
             }
         }
         self.depth = self.depth.max(other.depth);
-        for slot in 0..SLOTS {
+        for slot in usize::from(self.lowest)..SLOTS {
             self.join_slot(slot, other);
         }
     }
@@ -121,6 +124,7 @@ impl State {
     fn set_init(&mut self, slot: usize, mask: u8) {
         if let Some(init) = self.init.get_mut(slot) {
             *init = mask;
+            self.lowest = self.lowest.min(slot as u8);
         }
     }
 

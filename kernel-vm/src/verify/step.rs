@@ -65,8 +65,7 @@ impl Verifier<'_, '_> {
                 }
             }
             Insn::Jump { .. } => {
-                let state = self.current.clone();
-                self.jump(insn, &state)?;
+                self.jump(insn)?;
                 return Ok(false);
             }
             Insn::JumpIf { width, cond, dst, src, .. } => {
@@ -196,9 +195,10 @@ impl Verifier<'_, '_> {
         self.spec.maps.get(usize::from(index)).map(|_| index)
     }
 
-    fn jump(&mut self, insn: &Insn, state: &State) -> Result<(), Rejection> {
+    /// Sends the current state to where `insn` jumps.
+    fn jump(&mut self, insn: &Insn) -> Result<(), Rejection> {
         match target(self.pc, insn) {
-            Some((target, _)) => self.send(target, state),
+            Some((target, _)) => self.send_current(target),
             None => Err(self.reject(RejectionKind::JumpOutside)),
         }
     }
@@ -217,9 +217,8 @@ impl Verifier<'_, '_> {
             let (ta, tb) = Scalar::refine(cond, width, true, &a.scalar, &b.scalar);
             let (fa, fb) = Scalar::refine(cond, width, false, &a.scalar, &b.scalar);
             if !(ta.is_empty() || tb.is_empty()) {
-                let mut taken = self.current.clone();
-                assign(&mut taken, dst, src, ta, tb);
-                self.jump(insn, &taken)?;
+                assign(&mut self.current, dst, src, ta, tb);
+                self.jump(insn)?;
             }
             assign(&mut self.current, dst, src, fa, fb);
             return Ok(!(fa.is_empty() || fb.is_empty()));
@@ -235,18 +234,20 @@ impl Verifier<'_, '_> {
         }
         let null = Value::scalar(Scalar::exactly(0));
         let value = Value::pointer(Kind::MapValue(map));
-        let mut taken = self.current.clone();
         let equal = mutant!(NullWaysSwapped, cond == Cond::Eq, cond != Cond::Eq);
         let (here, there) = if equal { (value, null) } else { (null, value) };
         // Merged ids may be of different lookups: only this register is proven then.
         if a.kind == (Kind::MapValueOrNull { map, id: u32::MAX }) {
-            taken.set(dst, there);
+            self.current.set(dst, there);
+            self.jump(insn)?;
             self.current.set(dst, here);
         } else {
-            taken.replace_kind(a.kind, there);
+            let past = self.current.clone();
+            self.current.replace_kind(a.kind, there);
+            self.jump(insn)?;
+            self.current = past;
             self.current.replace_kind(a.kind, here);
         }
-        self.jump(insn, &taken)?;
         Ok(true)
     }
 }
