@@ -15,6 +15,7 @@ pub use self::bounds::Bounds;
 use crate::diagnostic::Diagnostic;
 use crate::hir::Filter;
 use crate::lir::Routine;
+use crate::lower::Stage;
 use crate::object::{Module, ObjectError};
 use crate::plan::Plan;
 use crate::target::{bpf, routine, vm};
@@ -80,7 +81,7 @@ pub fn compile(file_name: &str, source: &str) -> Result<Compiled, Vec<Diagnostic
 /// When a jump does not fit.
 #[cfg(test)]
 pub(crate) fn vm_code(filter: &Filter, plan: &Plan) -> Result<Vec<u8>, crate::asm::JumpTooFar> {
-    vm_section::link(&vm::compile(filter, plan)?)
+    vm_section::link(&vm::compile(filter, plan, Stage::Rows)?)
 }
 
 struct Build {
@@ -119,16 +120,20 @@ impl Build {
         let too_far = |_| too_large(filter, "a jump in its code is too long");
         let rodata = Block { offset: self.module.rodata.len() as u32, size: plan.rodata_size };
         let sweep = bpf::compile(filter, &plan, rodata.offset, self.bss).map_err(too_far)?;
-        let program = vm::compile(filter, &plan).map_err(too_far)?;
+        let program = vm::compile(filter, &plan, Stage::Rows).map_err(too_far)?;
         if sweep.frame_bytes > bpf::FRAME_BYTES_MAX || program.frame_bytes > VM_FRAME_BYTES_MAX {
             return Err(too_large(filter, "what it computes does not fit the stack"));
         }
         let linked = vm_section::link(&program).map_err(too_far)?;
-        let vm = Block { offset: self.module.vm.len() as u32, size: linked.len() as u32 };
         self.bounds.push(Bounds::new(filter, &plan, &sweep, &linked));
-        self.module.meta.filters.push(meta::filter(filter, &plan, rodata, self.bss, vm));
+        let mut meta = meta::filter(filter, &plan, rodata, self.bss, self.vm_block(&linked));
+        if let Some(group) = &plan.group {
+            let finish = vm::compile(filter, &plan, Stage::Groups).map_err(too_far)?;
+            let linked = vm_section::link(&finish).map_err(too_far)?;
+            meta.group = Some(meta::group(group, self.vm_block(&linked)));
+        }
+        self.module.meta.filters.push(meta);
         self.module.rodata.extend(meta::defaults(filter, &plan));
-        self.module.vm.extend(linked);
         self.module.programs.push(sweep.program);
         self.module.maps.extend(sweep.maps);
         self.module.subprograms.extend(sweep.subprograms);
@@ -136,6 +141,13 @@ impl Build {
         self.routines.extend(sweep.routines);
         self.bss += sweep.bss_bytes.next_multiple_of(8);
         Ok(())
+    }
+
+    /// Puts a program into the `vm` section.
+    fn vm_block(&mut self, code: &[u8]) -> Block {
+        let block = Block { offset: self.module.vm.len() as u32, size: code.len() as u32 };
+        self.module.vm.extend(code);
+        block
     }
 }
 
@@ -161,6 +173,12 @@ fn check_sizes(filter: &Filter, plan: &Plan) -> Result<(), Box<Diagnostic>> {
             plan.record_size,
             plan.fields.len(),
         );
+        return Err(too_large(filter, &what));
+    }
+    if let Some(group) = &plan.group
+        && (group.size as usize > RECORD_BYTES_MAX || group.cells.len() > RECORD_FIELDS_MAX)
+    {
+        let what = format!("its groups would have more than {RECORD_BYTES_MAX} bytes");
         return Err(too_large(filter, &what));
     }
     if plan.columns.len() > ROW_COLUMNS_MAX {

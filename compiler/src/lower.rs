@@ -10,6 +10,7 @@
 mod avail;
 mod cond;
 mod cost;
+mod group;
 mod history;
 mod kept;
 mod record;
@@ -24,7 +25,9 @@ use std::collections::HashMap;
 use kernel_vm::abi::Verdict;
 
 use self::avail::{Avail, Key};
+use self::group::Leaf;
 use self::history::Past;
+use self::record::Output;
 use crate::arith::{Range, Val};
 use crate::hir::{ExprId, ExprKind, Filter};
 use crate::lir::{Base, Cond, Function, Op, Operand, Place, VReg};
@@ -39,13 +42,24 @@ pub enum Host {
     Vm,
 }
 
+/// What code is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// A row, which becomes a record, or a group of one if the filter groups.
+    Rows,
+    /// A finished group, which becomes a record if `having` holds.
+    Groups,
+}
+
 /// The row body of a filter and where its frame ends.
 #[derive(Clone, Debug)]
 pub struct Body {
     /// The operations.
     pub function: Function,
-    /// Where the record stands, from the frame pointer.
+    /// Where what is handed over stands, from the frame pointer.
     pub record: i32,
+    /// Its size in bytes.
+    pub record_size: u32,
     /// The lowest offset from the frame pointer in use.
     pub frame: i32,
     /// Bytes of `.bss` that values pass through (`bpf`).
@@ -77,14 +91,19 @@ struct Lower<'a> {
     reorders: bool,
     params: Option<VReg>,
     record: i32,
+    output: Output,
+    /// Expressions whose values stand in the row, not those of columns: a group's.
+    leaves: HashMap<ExprId, Leaf>,
     frame: i32,
     scratch: u32,
 }
 
-/// The row body of `filter` for `host`; the frame below `reserved` (negative or 0) is its.
+/// The body of `filter` for `host`; the frame below `reserved` (negative or 0) is its.
 #[must_use]
-pub fn lower(filter: &Filter, plan: &Plan, host: Host, reserved: i32) -> Body {
-    let record = reserved - plan.record_size as i32;
+pub fn lower(filter: &Filter, plan: &Plan, host: Host, stage: Stage, reserved: i32) -> Body {
+    let output = Output::new(plan, stage);
+    let record_size = output.size;
+    let record = reserved - record_size as i32;
     let mut lower = Lower {
         filter,
         plan,
@@ -97,12 +116,17 @@ pub fn lower(filter: &Filter, plan: &Plan, host: Host, reserved: i32) -> Body {
         reorders: true,
         params: None,
         record,
+        leaves: group::leaves(plan, stage),
+        output,
         frame: record,
         scratch: 0,
     };
-    lower.row();
+    match stage {
+        Stage::Rows => lower.row(),
+        Stage::Groups => lower.group(),
+    }
     lower.f.tidy();
-    Body { function: lower.f, record, frame: lower.frame, scratch: lower.scratch }
+    Body { function: lower.f, record, record_size, frame: lower.frame, scratch: lower.scratch }
 }
 
 impl Lower<'_> {
@@ -138,7 +162,7 @@ impl Lower<'_> {
         }
         self.bind(matched);
         self.reorders = false;
-        self.emit();
+        self.emit(unknown);
         self.f.push(Op::Exit(Verdict::Match));
         // Of a row whose fixed columns cannot be read, `for` must not go on counting.
         self.bind(doubtful);

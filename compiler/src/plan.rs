@@ -5,11 +5,13 @@
 //!
 //! **Invariant**: every integer is aligned to 8 bytes, and blocks do not overlap.
 
+mod group;
 mod history;
 
 use kernel_vm::abi::{RECORD_HEADER_BYTES, ROW_HEADER_BYTES};
 use kernel_vm::schema::{Column, SYSTEM_BLOCK_BYTES, Type};
 
+pub use self::group::{Cell, GroupPlan, Input, KeyPart};
 pub use self::history::{Track, Wave, WaveParts};
 use crate::hir::{ExprId, ExprKind, Filter};
 
@@ -38,6 +40,8 @@ pub struct Plan {
     pub held: Option<u32>,
     /// Bytes of state for each row.
     pub state_size: u32,
+    /// How rows become groups.
+    pub group: Option<GroupPlan>,
 }
 
 /// A column and its place in a `vm` row.
@@ -80,6 +84,7 @@ impl Plan {
             waves: Vec::new(),
             held: None,
             state_size: 0,
+            group: GroupPlan::new(filter),
         };
         for param in &filter.params {
             plan.params.push(plan.rodata_size);

@@ -2,12 +2,12 @@
 
 use kernel_vm::abi::SWEEP_STATS_BYTES;
 use kernel_vm::object::{
-    Block, BpfMeta, FieldMeta, FilterMeta, HoldMeta, LimitMeta, ParamMeta, RecordMeta, RowColumn,
-    TopMeta, TypeMeta, VmMeta,
+    Block, BpfMeta, CellMeta, FieldMeta, FilterMeta, GROUPS_MAX, GroupMeta, HoldMeta, LimitMeta,
+    ParamMeta, RecordMeta, RowColumn, TopMeta, TypeMeta, VmMeta,
 };
 
 use crate::hir::{ExprKind, Filter, Value};
-use crate::plan::{Plan, param_size};
+use crate::plan::{GroupPlan, Plan, param_size};
 use crate::target::bpf;
 
 /// The metadata of `filter`.
@@ -65,6 +65,22 @@ pub(super) fn filter(
 fn limit(filter: &Filter) -> Option<LimitMeta> {
     let limit = filter.limit.as_ref()?;
     Some(LimitMeta { rungs: limit.rungs.clone(), leave: super::leave::name(filter) })
+}
+
+/// The metadata of a filter's groups.
+pub(super) fn group(plan: &GroupPlan, finish: Block) -> GroupMeta {
+    let cells = plan.cells.iter().map(|cell| CellMeta {
+        offset: cell.offset,
+        size: cell.ty.size() as u32,
+        merge: cell.merge,
+    });
+    GroupMeta {
+        size: plan.size,
+        key_size: plan.key_size,
+        cells: cells.collect(),
+        max: GROUPS_MAX,
+        finish,
+    }
 }
 
 fn hold(filter: &Filter) -> Option<HoldMeta> {

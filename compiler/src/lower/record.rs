@@ -1,35 +1,103 @@
 //! The record of a matching row, assembled on the frame.
 
+use kernel_vm::abi::ROW_MISSING_OFFSET;
 use kernel_vm::schema::{Column, Type};
 
 use super::avail::Key;
 use super::kept::Kept;
-use super::{Host, Lower, Unknown};
+use super::{Host, Lower, Stage, Unknown};
 use crate::arith::{Range, Val};
 use crate::hir::{ColumnRef, ExprId, ExprKind};
 use crate::lir::{AluOp, Base, Op};
-use crate::plan::Field;
+use crate::plan::{Input, Plan};
+
+/// What a body hands over.
+#[derive(Clone, Debug)]
+pub(super) struct Output {
+    /// Its fields.
+    fields: Vec<Field>,
+    /// Where its bitmap of missing fields stands.
+    missing: i32,
+    /// It begins with the time of the sweep: a group of one.
+    has_time: bool,
+    /// Its size in bytes.
+    pub(super) size: u32,
+}
+
+/// One field of it.
+#[derive(Clone, Copy, Debug)]
+struct Field {
+    input: Input,
+    ty: Type,
+    /// Bytes from the start.
+    offset: i32,
+    /// Its bit in the bitmap; without one, nothing is handed over if it is unknown.
+    bit: Option<usize>,
+}
+
+impl Output {
+    pub(super) fn new(plan: &Plan, stage: Stage) -> Self {
+        if let (Stage::Rows, Some(group)) = (stage, &plan.group) {
+            let keys = group.keys.iter().map(|key| Field {
+                input: Input::Expr(key.expr),
+                ty: key.ty,
+                offset: key.offset as i32,
+                bit: None,
+            });
+            let cells = group.cells.iter().enumerate().map(|(bit, cell)| Field {
+                input: cell.input,
+                ty: cell.ty,
+                offset: cell.offset as i32,
+                bit: Some(bit),
+            });
+            let missing = ROW_MISSING_OFFSET as i32;
+            return Self {
+                fields: keys.chain(cells).collect(),
+                missing,
+                has_time: true,
+                size: group.size,
+            };
+        }
+        let fields = plan.fields.iter().enumerate().map(|(bit, field)| Field {
+            input: Input::Expr(field.expr),
+            ty: field.ty,
+            offset: field.offset as i32,
+            bit: Some(bit),
+        });
+        Self { fields: fields.collect(), missing: 0, has_time: false, size: plan.record_size }
+    }
+}
 
 impl Lower<'_> {
     /// Fills the record and hands it over. A field that is unknown is zero, and its bit in
-    /// the record's header is set.
-    pub(super) fn emit(&mut self) {
+    /// the record's bitmap is set; if it has none, code goes to `unknown`.
+    pub(super) fn emit(&mut self, unknown: Unknown) {
         let missing = self.kept();
         self.put(missing, Val::constant(0));
-        for (index, field) in self.plan.fields.iter().enumerate() {
-            self.mark(field.expr);
+        for field in self.output.fields.clone() {
+            if let Input::Expr(expr) = field.input {
+                self.mark(expr);
+            }
+            let Some(bit) = field.bit else {
+                self.field(field, unknown);
+                continue;
+            };
             let [absent, next] = [self.f.place(), self.f.place()];
             self.field(field, Unknown { unreadable: absent, warming: absent });
             self.jump(next);
             self.bind(absent);
             for word in 0..field.ty.size() as i32 / 8 {
-                self.f.store(Base::Frame, self.record + field.offset as i32 + 8 * word, 0);
+                self.f.store(Base::Frame, self.record + field.offset + 8 * word, 0);
             }
-            self.set_bit(missing, index);
+            self.set_bit(missing, bit);
             self.bind(next);
         }
         let missing = self.get(missing, Range::ALL).in_reg(&mut self.f);
-        self.f.store(Base::Frame, self.record, missing);
+        self.f.store(Base::Frame, self.record + self.output.missing, missing);
+        if self.output.has_time {
+            let now = self.now();
+            self.f.store(Base::Frame, self.record, now);
+        }
         self.f.push(Op::Emit);
     }
 
@@ -40,12 +108,16 @@ impl Lower<'_> {
         self.put(mask, Val::reg(new, Range::ALL));
     }
 
-    fn field(&mut self, field: &Field, absent: Unknown) {
-        let at = self.record + field.offset as i32;
+    fn field(&mut self, field: Field, absent: Unknown) {
+        let at = self.record + field.offset;
+        let Input::Expr(expr) = field.input else {
+            self.f.store(Base::Frame, at, 1);
+            return;
+        };
         match field.ty {
-            Type::Text { .. } | Type::Object => self.bytes(field.expr, field.ty, at, absent),
+            Type::Text { .. } | Type::Object => self.bytes(expr, field.ty, at, absent),
             Type::Int(_) | Type::PerSecond(_) | Type::Bool | Type::Enum(_) | Type::Thread => {
-                let value = self.value(field.expr, absent);
+                let value = self.value(expr, absent);
                 let src = value.operand(&mut self.f);
                 self.f.store(Base::Frame, at, src);
             }
@@ -57,7 +129,7 @@ impl Lower<'_> {
         let words = ty.size() as i32 / 8;
         match &self.filter.expr(expr).kind {
             ExprKind::Column(column) => {
-                let from = self.text_of_column(column.0, absent);
+                let from = self.text_of_column(expr, column.0, absent);
                 if from != (Base::Frame, at) {
                     for word in 0..words {
                         let value = self.f.load(from.0, from.1 + 8 * word);
@@ -102,9 +174,14 @@ impl Lower<'_> {
     /// Where the bytes of a text column are; reads them if they are nowhere yet.
     pub(super) fn text_of_column(
         &mut self,
+        id: ExprId,
         column: &'static Column,
         unknown: Unknown,
     ) -> (Base, i32) {
+        if let Some(leaf) = self.leaves.get(&id).copied() {
+            self.present(leaf, unknown);
+            return (Base::Row, leaf.offset as i32);
+        }
         if self.host == Host::Vm {
             return (Base::Row, self.readable(column, unknown));
         }
@@ -127,12 +204,13 @@ impl Lower<'_> {
         if let Some(&frame) = self.buffers.get(&column.id.0) {
             return frame;
         }
-        let emitted = self.plan.fields.iter().find(|field| {
-            matches!(self.filter.expr(field.expr).kind,
+        let emitted = self.output.fields.iter().find(|field| {
+            let Input::Expr(expr) = field.input else { return false };
+            matches!(self.filter.expr(expr).kind,
                 ExprKind::Column(other) if other.0.id == column.id)
         });
         let frame = match emitted {
-            Some(field) => self.record + field.offset as i32,
+            Some(field) => self.record + field.offset,
             None => {
                 self.frame -= column.ty.size() as i32;
                 self.frame

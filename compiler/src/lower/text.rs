@@ -85,7 +85,7 @@ impl Lower<'_> {
                 Source::Param { offset: self.plan.params[*index], words }
             }
             ExprKind::Column(column) => {
-                let (base, offset) = self.text_of_column(column.0, unknown);
+                let (base, offset) = self.text_of_column(id, column.0, unknown);
                 Source::Memory { base, offset, words }
             }
             ExprKind::Const(_)

@@ -4,6 +4,7 @@ use kernel_vm::abi::ROW_MISSING_OFFSET;
 use kernel_vm::schema::{Column, Type, Unit};
 
 use super::avail::Key;
+use super::group::Leaf;
 use super::{Host, Lower, Unknown};
 use crate::arith::{self, Range, Val};
 use crate::hir::{BinaryOp, ColumnRef, ExprId, ExprKind};
@@ -30,6 +31,9 @@ impl Lower<'_> {
 
     /// Whether an expression can turn out to be unknown.
     pub(super) fn may_be_unknown(&self, id: ExprId) -> bool {
+        if let Some(leaf) = self.leaves.get(&id) {
+            return leaf.bit.is_some();
+        }
         let kind = &self.filter.expr(id).kind;
         let mut found =
             matches!(kind, ExprKind::Column(_) | ExprKind::System(_) | ExprKind::History(_));
@@ -61,6 +65,10 @@ impl Lower<'_> {
     }
 
     fn compute(&mut self, id: ExprId, unknown: Unknown) -> Val {
+        if let Some(leaf) = self.leaves.get(&id).copied() {
+            self.present(leaf, unknown);
+            return Val::reg(self.f.load(Base::Row, leaf.offset as i32), Range::ALL);
+        }
         match self.filter.expr(id).kind.clone() {
             ExprKind::Const(value) => Val::constant(value),
             ExprKind::Param(index) => {
@@ -139,6 +147,13 @@ impl Lower<'_> {
     /// Where `column` stands in the row (`vm`); goes to `unknown` if it is missing.
     pub(super) fn readable(&mut self, column: &Column, unknown: Unknown) -> i32 {
         let (offset, bit) = self.plan.row_column(column).expect("live columns are planned");
+        self.present(Leaf { offset, bit: Some(bit) }, unknown);
+        offset as i32
+    }
+
+    /// Goes to `unknown` if what should stand at `leaf` is missing.
+    pub(super) fn present(&mut self, leaf: Leaf, unknown: Unknown) {
+        let Some(bit) = leaf.bit else { return };
         let missing = self.f.load(Base::Row, ROW_MISSING_OFFSET as i32);
         let shifted = if bit == 0 {
             missing
@@ -146,7 +161,6 @@ impl Lower<'_> {
             self.f.alu(AluOp::Rsh, missing, Operand::Imm(bit as i32))
         };
         self.branch(Cond::Set, shifted, 1, unknown.unreadable);
-        offset as i32
     }
 
     fn choice(&mut self, c: ExprId, a: ExprId, b: ExprId, unknown: Unknown) -> Val {

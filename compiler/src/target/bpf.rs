@@ -4,6 +4,7 @@
 //! body; the body comes from `lower`.
 
 pub mod columns;
+mod groups;
 pub mod kernel_types;
 mod sweep;
 mod waiting;
@@ -14,7 +15,7 @@ use self::columns::{Columns, Place};
 use crate::asm::JumpTooFar;
 use crate::hir::Filter;
 use crate::lir::Routine;
-use crate::lower::{Host, lower};
+use crate::lower::{Host, Stage, lower};
 use crate::object::{DataType, Map, MapKind, Program, ProgramSection, Scratch, Subprogram};
 use crate::plan::Plan;
 
@@ -75,12 +76,33 @@ pub fn compile(filter: &Filter, plan: &Plan, rodata: u32, bss: u32) -> Result<Sw
     let columns = Columns::new(&filter.name, filter.table, &used, place);
     let columns =
         if waiting::implies_waiting(filter) { columns.restricted_to_waiting() } else { columns };
-    let body = lower(filter, plan, Host::Bpf, sweep::RESERVED);
+    let groups =
+        plan.group.as_ref().map(|group| groups::Groups::new(&filter.name, group, sweep::RESERVED));
+    let buffer = plan.group.as_ref().map_or(0, groups::Groups::buffer_bytes);
+    let body = lower(filter, plan, Host::Bpf, Stage::Rows, sweep::RESERVED - buffer);
     let (records, state) = (records_map(&filter.name), state_map(&filter.name));
     let own = place.scratch + columns.scratch_bytes();
-    let names =
-        sweep::Names { records: &records, state: &state, stats: bss, scratch: own, params: rodata };
-    let (code, frame_bytes) = sweep::program(filter.table, plan, &body, &columns, &names)?;
+    let names = sweep::Names {
+        records: &records,
+        state: &state,
+        stats: bss,
+        scratch: own,
+        params: rodata,
+        groups: groups.as_ref(),
+    };
+    let (code, mut frame_bytes) = sweep::program(filter.table, plan, &body, &columns, &names)?;
+    let mut subprograms = columns.subprograms()?;
+    let mut routines = body.function.routines();
+    let mut values = body.scratch;
+    if let Some(groups) = &groups {
+        // Its words may be those of the rows: all rows are in when it runs.
+        let body = lower(filter, plan, Host::Bpf, Stage::Groups, 0);
+        let (functions, bytes) = groups.subprograms(plan, &body, &names)?;
+        subprograms.extend(functions);
+        routines.extend(body.function.routines());
+        values = values.max(body.scratch);
+        frame_bytes += bytes;
+    }
     let mut maps = vec![Map {
         name: records,
         kind: MapKind::RingBuf,
@@ -99,11 +121,12 @@ pub fn compile(filter: &Filter, plan: &Plan, rodata: u32, bss: u32) -> Result<Sw
             value: Some(DataType::words(plan.state_size / 8)),
         });
     }
+    maps.extend(groups.iter().flat_map(groups::Groups::maps));
     maps.extend(columns.maps());
     let mut scratch = columns.scratch();
-    if body.scratch > 0 {
+    if values > 0 {
         let name = format!("{}_values", filter.name);
-        scratch.push(Scratch { name, offset: own, ty: DataType::words(body.scratch / 8) });
+        scratch.push(Scratch { name, offset: own, ty: DataType::words(values / 8) });
     }
     Ok(Sweep {
         program: Program {
@@ -112,10 +135,10 @@ pub fn compile(filter: &Filter, plan: &Plan, rodata: u32, bss: u32) -> Result<Sw
             code,
         },
         maps,
-        subprograms: columns.subprograms()?,
+        subprograms,
         scratch,
-        routines: body.function.routines(),
-        bss_bytes: own + body.scratch - bss,
+        routines,
+        bss_bytes: own + values - bss,
         frame_bytes,
     })
 }

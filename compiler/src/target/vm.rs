@@ -4,7 +4,7 @@ use crate::asm::{AluOp, Asm, FP, JumpTooFar, Label, R0, R1, R2, R6, Reg};
 use crate::code::Code;
 use crate::hir::Filter;
 use crate::lir::Op;
-use crate::lower::{Host, lower};
+use crate::lower::{Host, Stage, lower};
 use crate::plan::Plan;
 use crate::regalloc::allocate;
 use crate::target::encode::{Hooks, encode};
@@ -12,13 +12,13 @@ use crate::target::encode::{Hooks, encode};
 /// The helper that a record is handed to.
 pub const HELPER_EMIT: i32 = kernel_vm::helper::Helper::Emit.id();
 
-/// The program of `filter` and the routines that it calls.
+/// The program of `filter` for rows or for groups, and the routines that it calls.
 ///
 /// # Errors
 /// When a jump does not fit.
-pub fn compile(filter: &Filter, plan: &Plan) -> Result<Program, JumpTooFar> {
-    let body = lower(filter, plan, Host::Vm, 0);
-    let mut hooks = VmHooks { record: body.record, size: plan.record_size as i32 };
+pub fn compile(filter: &Filter, plan: &Plan, stage: Stage) -> Result<Program, JumpTooFar> {
+    let body = lower(filter, plan, Host::Vm, stage, 0);
+    let mut hooks = VmHooks { record: body.record, size: body.record_size as i32 };
     let allocation = allocate(&body.function, body.frame, |op| hooks.loses(op));
     let mut asm = Asm::new();
     asm.mov(R6, R1);

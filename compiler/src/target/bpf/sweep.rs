@@ -9,6 +9,7 @@ use kernel_vm::abi::{SweepStats, Verdict};
 use kernel_vm::schema::Table;
 
 use super::columns::{Columns, TASK, WALK_STACK_BYTES, untrusted};
+use super::groups::Groups;
 use crate::asm::{AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R4, R6, Reg, Size};
 use crate::code::Code;
 use crate::lir::Op;
@@ -57,6 +58,8 @@ pub(super) struct Names<'a> {
     pub(super) scratch: u32,
     /// Offset of the parameters in `.rodata`.
     pub(super) params: u32,
+    /// What turns rows into groups.
+    pub(super) groups: Option<&'a Groups<'a>>,
 }
 
 /// The program's code and the bytes of stack that it needs.
@@ -89,6 +92,9 @@ pub(super) fn program(
         columns.visit_waiting(&mut asm, ITERATOR, task);
     } else {
         iterate(&mut asm, table, task);
+    }
+    if let Some(groups) = names.groups {
+        groups.finish(&mut asm);
     }
     asm.call_kfunc("bpf_rcu_read_unlock");
     finish(&mut asm, names.stats);
@@ -162,6 +168,46 @@ fn finish(asm: &mut Asm, stats: u32) {
     asm.exit();
 }
 
+/// `dst = ` the address of this offset from the frame pointer.
+pub(super) fn stack_address(asm: &mut Asm, dst: Reg, offset: i32) {
+    asm.mov(dst, FP);
+    asm.alu_imm(AluOp::Add, dst, offset);
+}
+
+/// Hands the record at `record` on the stack to the consumer.
+pub(super) fn emit(asm: &mut Asm, names: &Names<'_>, record: i32, size: u32) {
+    let fine = asm.label();
+    asm.load_map(R1, names.records);
+    stack_address(asm, R2, record);
+    asm.load_imm(R3, i64::from(size));
+    asm.load_imm(R4, RINGBUF_NO_WAKEUP);
+    asm.call_helper(HELPER_RINGBUF_OUTPUT);
+    asm.jump_if_imm(Cond::Eq, R0, 0, fine);
+    count(asm, names.stats, DROPPED);
+    asm.bind(fine);
+}
+
+/// Counts how a row or a group ended.
+pub(super) fn count_verdict(asm: &mut Asm, stats: u32, verdict: Verdict) {
+    match verdict {
+        Verdict::Pass => {}
+        Verdict::Match => count(asm, stats, MATCHED),
+        Verdict::Unreadable => count(asm, stats, UNREADABLE),
+        Verdict::Warming => count(asm, stats, WARMING),
+    }
+}
+
+/// Counts what found no room.
+pub(super) fn count_dropped(asm: &mut Asm, stats: u32) {
+    count(asm, stats, DROPPED);
+}
+
+/// `dst = ` the time of the sweep.
+pub(super) fn load_now(asm: &mut Asm, names: &Names<'_>, dst: Reg) {
+    asm.load_data(dst, ".bss", names.stats);
+    asm.load(Size::Dw, dst, dst, STARTED);
+}
+
 struct BpfHooks<'a> {
     table: Table,
     plan: &'a Plan,
@@ -169,25 +215,6 @@ struct BpfHooks<'a> {
     names: &'a Names<'a>,
     record: i32,
     next: Option<Label>,
-}
-
-impl BpfHooks<'_> {
-    fn stack_address(asm: &mut Asm, dst: Reg, offset: i32) {
-        asm.mov(dst, FP);
-        asm.alu_imm(AluOp::Add, dst, offset);
-    }
-
-    fn emit(&self, asm: &mut Asm) {
-        let fine = asm.label();
-        asm.load_map(R1, self.names.records);
-        Self::stack_address(asm, R2, self.record);
-        asm.load_imm(R3, i64::from(self.plan.record_size));
-        asm.load_imm(R4, RINGBUF_NO_WAKEUP);
-        asm.call_helper(HELPER_RINGBUF_OUTPUT);
-        asm.jump_if_imm(Cond::Eq, R0, 0, fine);
-        count(asm, self.names.stats, DROPPED);
-        asm.bind(fine);
-    }
 }
 
 impl Hooks for BpfHooks<'_> {
@@ -201,13 +228,10 @@ impl Hooks for BpfHooks<'_> {
     fn special(&mut self, asm: &mut Asm, op: &Op, dst: Reg, to: Option<Label>) {
         let target = || to.expect("the operation has a target");
         match op {
-            Op::Now { .. } => {
-                asm.load_data(dst, ".bss", self.names.stats);
-                asm.load(Size::Dw, dst, dst, STARTED);
-            }
+            Op::Now { .. } => load_now(asm, self.names, dst),
             Op::Column { column, .. } => self.columns.load(asm, column.0, dst, target()),
             Op::Bytes { column, frame, .. } => {
-                Self::stack_address(asm, R1, *frame);
+                stack_address(asm, R1, *frame);
                 self.columns.load(asm, column.0, R1, target());
             }
             Op::State { .. } => {
@@ -219,16 +243,14 @@ impl Hooks for BpfHooks<'_> {
                 asm.jump_if_imm(Cond::Eq, R0, 0, target());
                 asm.mov(dst, R0);
             }
-            Op::Emit => self.emit(asm),
+            Op::Emit => match self.names.groups {
+                Some(groups) => groups.merge(asm, self.record, self.names.stats),
+                None => emit(asm, self.names, self.record, self.plan.record_size),
+            },
             Op::Exit(verdict) => {
-                let counter = match verdict {
-                    Verdict::Pass => None,
-                    Verdict::Match => Some(MATCHED),
-                    Verdict::Unreadable => Some(UNREADABLE),
-                    Verdict::Warming => Some(WARMING),
-                };
-                if let Some(counter) = counter {
-                    count(asm, self.names.stats, counter);
+                // A row that takes part in a group does not match by itself.
+                if *verdict != Verdict::Match || self.names.groups.is_none() {
+                    count_verdict(asm, self.names.stats, *verdict);
                 }
                 asm.jump(self.next.expect("a row is inside the loop"));
             }
