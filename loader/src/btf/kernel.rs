@@ -60,8 +60,21 @@ impl Wanted {
     }
 }
 
+/// The bytes of a name at the very end of the strings.
+#[cold]
+fn short_word(name: &[u8]) -> u64 {
+    name.iter().take(8).rev().fold(0, |word, &byte| word << 8 | u64::from(byte))
+}
+
+/// The highest bit of the byte where a flavour begins, which is not the first one.
+#[cold]
+fn flavour_end(name: &[u8]) -> u64 {
+    let flavour = (1..6).find(|&at| name.get(at..).is_some_and(|name| name.starts_with(b"___")));
+    flavour.map_or(0, |at| 0x80 << (8 * at))
+}
+
 /// A number below 1024 from the first six bytes of a name without its flavour.
-#[inline]
+#[inline(always)]
 fn prefix_slot(name: &[u8]) -> usize {
     const LOW_BITS: u64 = 0x0101_0101_0101_0101;
     const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
@@ -69,14 +82,12 @@ fn prefix_slot(name: &[u8]) -> usize {
     let zeros = |word: u64| word.wrapping_sub(LOW_BITS) & !word & HIGH_BITS;
     let word = match name.first_chunk::<8>() {
         Some(chunk) => u64::from_le_bytes(*chunk),
-        None => name.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+        None => short_word(name),
     };
     let mut ends = zeros(word) | 1 << 55;
     let underscores = zeros(word ^ (LOW_BITS * b'_' as u64));
     if underscores & underscores >> 8 != 0 {
-        // A flavour may begin here; it does not at the very start.
-        let flavour = (1..6).find(|&at| name.get(at..).is_some_and(|n| n.starts_with(b"___")));
-        ends |= flavour.map_or(0, |at| 0x80 << (8 * at));
+        ends |= flavour_end(name);
     }
     let first_end = ends & ends.wrapping_neg();
     let kept = word & (first_end >> 7).wrapping_sub(1);
