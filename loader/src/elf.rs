@@ -17,7 +17,7 @@ pub use maps::{MapDef, map_type};
 
 use crate::btf::{Btf, DataLayout, ext::Ext};
 use crate::insn::Insn;
-use kernel_vm::object::{FilterMeta, ObjectMeta};
+use kernel_vm::object::{Block, FilterMeta, ObjectMeta};
 
 /// Largest object file that is read.
 pub const OBJECT_BYTES_MAX: usize = 16 << 20;
@@ -169,7 +169,12 @@ impl Object {
     /// The bytes of a filter's `vm` program.
     #[must_use]
     pub fn vm_program(&self, filter: &FilterMeta) -> &[u8] {
-        let block = filter.vm.program;
+        self.vm_code(filter.vm.program)
+    }
+
+    /// A part of the section of `vm` programs; empty when it is not inside of it.
+    #[must_use]
+    pub fn vm_code(&self, block: Block) -> &[u8] {
         let start = block.offset as usize;
         self.vm.get(start..start.saturating_add(block.size as usize)).unwrap_or(&[])
     }

@@ -25,6 +25,7 @@ pub mod params;
 pub mod pin;
 pub mod procfs;
 pub mod record;
+pub mod snapshot;
 pub mod sys;
 pub mod waits;
 

@@ -1,4 +1,4 @@
-//! The `vm` host: kernel-vm over the tables that /proc shows.
+//! The `vm` host: kernel-vm over the tables that /proc shows, or that a file recorded.
 //!
 //! The object's `vm` program is verified as the kernel would verify its own, then run for
 //! each row. No privilege is needed; what may not be read is missing.
@@ -6,24 +6,23 @@
 //! **Invariant**: a row's state belongs to its id and start time, and goes when the row is
 //! no longer seen.
 
+mod group;
+mod program;
+pub mod series;
+
 use super::{Host, HostKind, Request, Session, Sweep};
-use crate::elf::Object;
 use crate::error::LoadError;
 use crate::procfs::Procfs;
 use crate::procfs::walk::{Layout, RowKey};
 use crate::record::RecordBatch;
-use kernel_vm::abi::{SweepStats, Verdict};
-use kernel_vm::isa::RawInsn;
-use kernel_vm::run::{Env, Host as Helpers, Stack};
+use crate::snapshot::Playback;
+use group::Groups;
+use kernel_vm::abi::SweepStats;
+use kernel_vm::object::GroupMeta;
 use kernel_vm::schema::Table;
-use kernel_vm::verify::{Note, Scratch, Spec, State, VerifiedProgram, verify};
+use program::{Outcome, Program, Run};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
-
-/// Functions that a run may enter: more than any compiled filter does.
-const FUEL: u64 = 1 << 20;
-/// Most records of one sweep; more are counted as dropped.
-const RECORDS_MAX: usize = 1 << 20;
 
 /// Runs filters in this process.
 #[derive(Debug, Default)]
@@ -42,11 +41,20 @@ impl Host for VmHost {
 /// A filter that runs here.
 #[derive(Debug)]
 pub struct VmSession {
-    program: Program,
+    filter: String,
+    rows: Program,
+    groups: Option<(GroupMeta, Program)>,
     layout: Layout,
-    procfs: Procfs,
+    source: Source,
     states: HashMap<RowKey, RowState>,
     sweeps: u64,
+}
+
+/// Where rows come from.
+#[derive(Debug)]
+enum Source {
+    Procfs(Box<Procfs>),
+    Recorded(Playback),
 }
 
 #[derive(Debug)]
@@ -56,46 +64,81 @@ struct RowState {
 }
 
 impl VmSession {
-    /// Verifies the filter's program and prepares to read its table.
+    /// Verifies the filter's program and prepares to read its table from /proc.
     ///
     /// # Errors
     /// When the program is refused, or its rows do not fit this schema.
     pub fn new(request: &Request<'_>) -> Result<Self, LoadError> {
+        Self::over(request, Source::Procfs(Box::new(Procfs::new())))
+    }
+
+    /// As [`VmSession::new`], but each sweep is the next one of a recording.
+    ///
+    /// # Errors
+    /// As [`VmSession::new`].
+    pub fn recorded(request: &Request<'_>, playback: Playback) -> Result<Self, LoadError> {
+        Self::over(request, Source::Recorded(playback))
+    }
+
+    fn over(request: &Request<'_>, source: Source) -> Result<Self, LoadError> {
         let meta = request.filter;
-        let layout =
-            Table::from_name(&meta.table)
-                .and_then(|table| Layout::new(table, &meta.vm))
-                .ok_or_else(|| unusable("a column", "the rows are of another schema".to_owned()))?;
-        let program = Program::new(request.object, request)
-            .map_err(|why| unusable("a program that kernel-vm accepts", why))?;
-        Ok(Self { program, layout, procfs: Procfs::new(), states: HashMap::new(), sweeps: 0 })
+        let refuse = |reason| LoadError::Vm { filter: meta.name.clone(), reason };
+        let layout = Table::from_name(&meta.table)
+            .and_then(|table| Layout::new(table, &meta.vm))
+            .ok_or_else(|| refuse("its rows are of another schema".to_owned()))?;
+        let rows = Program::of_rows(request).map_err(refuse)?;
+        let finish = Program::of_groups(request).map_err(refuse)?;
+        let groups = meta.group.clone().zip(finish);
+        if let Some((group, _)) = &groups {
+            group::check(group).map_err(refuse)?;
+        }
+        Ok(Self {
+            filter: meta.name.clone(),
+            rows,
+            groups,
+            layout,
+            source,
+            states: HashMap::new(),
+            sweeps: 0,
+        })
     }
 }
 
 impl Session for VmSession {
     fn sweep(&mut self) -> Result<Sweep, LoadError> {
         let began = Instant::now();
-        let now_ns = crate::sys::boot_time_ns();
         self.sweeps = self.sweeps.saturating_add(1);
         let sweep = self.sweeps;
-        let Self { program, layout, procfs, states, .. } = self;
-        let outcome = program.verified(|verified| {
-            let mut run = Run::new(program, verified, now_ns);
-            let walked = procfs.walk(layout, now_ns, |key, row| {
-                let state = states.entry(key).or_insert_with(|| program.fresh_state());
-                state.seen = sweep;
-                run.row(row, &mut state.bytes);
-            });
-            walked.map(|unreadable| (run.records, run.stats, unreadable))
-        });
-        let walked = outcome.map_err(|why| unusable("the program", why))?;
-        let (records, mut stats, unreadable) = walked.map_err(|error| LoadError::Missing {
+        let Self { filter, rows, groups, layout, source, states, .. } = self;
+        let refuse = |reason| LoadError::Vm { filter: filter.clone(), reason };
+        let now_ns = source.now_ns(layout.table()).map_err(refuse)?;
+        let mut found = Found::new(groups.as_ref(), rows);
+        let walked = rows
+            .verified(|verified| {
+                let mut run = Run::new(rows, verified, now_ns);
+                let mut none = [0; 0];
+                let keeps_state = !rows.fresh_state().is_empty();
+                source.walk(layout, now_ns, |key, row| {
+                    let state = if keeps_state {
+                        let fresh = || RowState { seen: 0, bytes: rows.fresh_state() };
+                        let state = states.entry(key).or_insert_with(fresh);
+                        state.seen = sweep;
+                        state.bytes.as_mut_slice()
+                    } else {
+                        none.as_mut_slice()
+                    };
+                    found.row(run.row(row, state));
+                })
+            })
+            .map_err(refuse)?;
+        let unreadable = walked.map_err(|error| LoadError::Missing {
             what: "/proc".to_owned(),
             why: error.to_string(),
             way_out: "mount it: mount -t proc proc /proc".to_owned(),
         })?;
-        stats.unreadable = stats.unreadable.saturating_add(unreadable);
         states.retain(|_, state| state.seen == sweep);
+        let (records, mut stats) = found.finish(now_ns).map_err(refuse)?;
+        stats.unreadable = stats.unreadable.saturating_add(unreadable);
         let took = began.elapsed();
         stats.sweeps = sweep;
         stats.started_ns = now_ns.cast_unsigned();
@@ -104,152 +147,77 @@ impl Session for VmSession {
     }
 }
 
-fn unusable(what: &str, why: String) -> LoadError {
-    LoadError::Missing {
-        what: what.to_owned(),
-        why,
-        way_out: "compile the filter again with this version".to_owned(),
+impl Source {
+    /// The time of the sweep that comes next.
+    fn now_ns(&mut self, table: Table) -> Result<i64, String> {
+        match self {
+            Self::Procfs(_) => Ok(crate::sys::boot_time_ns()),
+            Self::Recorded(playback) => playback
+                .next_sweep(table)
+                .ok_or_else(|| format!("the recording has no further sweep of `{}`", table.name())),
+        }
+    }
+
+    fn walk(
+        &mut self,
+        layout: &Layout,
+        now_ns: i64,
+        each: impl FnMut(RowKey, &[u8]),
+    ) -> std::io::Result<u64> {
+        match self {
+            Self::Procfs(procfs) => procfs.walk(layout, now_ns, each),
+            Self::Recorded(playback) => Ok(playback.walk(layout, each)),
+        }
+    }
+}
+
+/// What a sweep has found so far.
+struct Found<'s> {
+    stats: SweepStats,
+    records: RecordBatch,
+    groups: Option<(Groups<'s>, &'s Program)>,
+}
+
+impl<'s> Found<'s> {
+    fn new(groups: Option<&'s (GroupMeta, Program)>, rows: &Program) -> Self {
+        let record = groups.map_or(rows, |(_, finish)| finish).output_size();
+        Self {
+            stats: SweepStats::default(),
+            records: RecordBatch::new(record),
+            groups: groups.map(|(meta, finish)| (Groups::new(meta), finish)),
+        }
+    }
+
+    fn row(&mut self, outcome: Outcome) {
+        self.stats.visited = self.stats.visited.saturating_add(1);
+        match (outcome, &mut self.groups) {
+            (Outcome::Match(Some(one)), Some((groups, _))) => groups.add(one),
+            (outcome, _) => self.verdict(outcome),
+        }
+    }
+
+    fn verdict(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Match(record) => program::keep(&mut self.stats, &mut self.records, record),
+            Outcome::Other(verdict) => program::count(&mut self.stats, verdict),
+        }
+    }
+
+    fn finish(mut self, now_ns: i64) -> Result<(RecordBatch, SweepStats), String> {
+        if let Some((groups, finish)) = self.groups.take() {
+            let (groups, dropped) = groups.finish();
+            self.stats.dropped = self.stats.dropped.saturating_add(dropped);
+            finish.verified(|verified| {
+                let mut run = Run::new(finish, verified, now_ns);
+                for group in &groups {
+                    self.verdict(run.row(group, &mut []));
+                }
+            })?;
+        }
+        Ok((self.records, self.stats))
     }
 }
 
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// A program that has been verified, with what it works on.
-#[derive(Debug)]
-pub(crate) struct Program {
-    insns: Vec<RawInsn>,
-    row_size: u32,
-    state_size: u32,
-    record_size: u32,
-    rodata: Vec<u8>,
-}
-
-impl Program {
-    /// Takes the filter's program out of the object and verifies it.
-    pub(crate) fn new(object: &Object, request: &Request<'_>) -> Result<Self, String> {
-        let meta = request.filter;
-        let program = Self {
-            insns: slots(object.vm_program(meta)),
-            row_size: meta.vm.row_size,
-            state_size: meta.state_size,
-            record_size: meta.record.size,
-            rodata: request.block().to_vec(),
-        };
-        program.verified(|_| ())?;
-        Ok(program)
-    }
-
-    fn spec(&self) -> Spec<'static> {
-        Spec {
-            row_size: self.row_size,
-            state_size: self.state_size,
-            params_size: u32::try_from(self.rodata.len()).unwrap_or(0),
-            record_size: self.record_size,
-            maps: &[],
-        }
-    }
-
-    /// Shows the verified program to `with`. Verifying takes microseconds, and spares
-    /// keeping a proof beside what it is about.
-    fn verified<T>(&self, with: impl FnOnce(&VerifiedProgram<'_>) -> T) -> Result<T, String> {
-        let length = self.insns.len();
-        let mut notes = vec![Note::default(); Scratch::notes_needed(length)];
-        let mut states = vec![State::default(); Scratch::states_needed(length)];
-        let mut scratch = Scratch { notes: &mut notes, states: &mut states };
-        match verify(&self.insns, self.spec(), &mut scratch) {
-            Ok(program) => Ok(with(&program)),
-            Err(rejection) => Err(rejection.to_string()),
-        }
-    }
-
-    fn fresh_state(&self) -> RowState {
-        RowState { seen: 0, bytes: vec![0; usize::try_from(self.state_size).unwrap_or(0)] }
-    }
-}
-
-/// One sweep of a program.
-pub(crate) struct Run<'p> {
-    verified: &'p VerifiedProgram<'p>,
-    params: &'p [u8],
-    stack: Box<Stack>,
-    sink: Sink,
-    pub(crate) records: RecordBatch,
-    pub(crate) stats: SweepStats,
-}
-
-impl<'p> Run<'p> {
-    pub(crate) fn new(
-        program: &'p Program,
-        verified: &'p VerifiedProgram<'p>,
-        now_ns: i64,
-    ) -> Self {
-        let record = usize::try_from(program.record_size).unwrap_or(0);
-        Self {
-            verified,
-            params: &program.rodata,
-            stack: Box::default(),
-            sink: Sink { now_ns: now_ns.cast_unsigned(), record: None },
-            records: RecordBatch::new(record),
-            stats: SweepStats::default(),
-        }
-    }
-
-    /// Runs the program over one row.
-    pub(crate) fn row(&mut self, row: &[u8], state: &mut [u8]) {
-        self.stats.visited = self.stats.visited.saturating_add(1);
-        let mut env = Env {
-            row,
-            state,
-            params: self.params,
-            maps: &mut [],
-            host: &mut self.sink,
-            fuel: FUEL,
-        };
-        let verdict = self.verified.run(&mut env, &mut self.stack).ok().and_then(Verdict::from_r0);
-        let record = self.sink.record.take();
-        let counter = match verdict {
-            Some(Verdict::Pass) => return,
-            Some(Verdict::Match) => {
-                let kept = record.is_some_and(|record| {
-                    self.records.len() < RECORDS_MAX && self.records.push(&record)
-                });
-                if !kept {
-                    self.stats.dropped = self.stats.dropped.saturating_add(1);
-                }
-                &mut self.stats.matched
-            }
-            Some(Verdict::Warming) => &mut self.stats.warming,
-            Some(Verdict::Unreadable) | None => &mut self.stats.unreadable,
-        };
-        *counter = counter.saturating_add(1);
-    }
-}
-
-/// The helpers' other side: keeps the record of the row that is being run.
-struct Sink {
-    now_ns: u64,
-    record: Option<Vec<u8>>,
-}
-
-impl Helpers for Sink {
-    fn emit(&mut self, record: &[u8]) -> bool {
-        self.record = Some(record.to_vec());
-        true
-    }
-
-    fn boot_ns(&mut self) -> u64 {
-        self.now_ns
-    }
-
-    fn waits_for(&mut self, _: u64) -> u64 {
-        // Rows have the columns for it, which were looked at twice.
-        0
-    }
-}
-
-/// The slots of a program's bytes; a rest of less than a slot is left out and so refused.
-fn slots(bytes: &[u8]) -> Vec<RawInsn> {
-    bytes.as_chunks::<8>().0.iter().map(|bytes| RawInsn::from_bytes(*bytes)).collect()
 }
