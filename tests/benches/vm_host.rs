@@ -11,9 +11,15 @@ const SWEEPS: usize = 7;
 const FILTERS: [(&str, &str); 6] = [
     ("thread: state", "filter f on thread { where state == dead emit pid }"),
     ("thread: CPU and its history", "filter f on thread { where rate(cpu_time) > 300% emit tid }"),
-    ("thread: memory, switches", "filter f on thread { where rss + voluntary_switches * 1B > 1PiB emit tid }"),
+    (
+        "thread: memory, switches",
+        "filter f on thread { where rss + voluntary_switches * 1B > 1PiB emit tid }",
+    ),
     ("thread: whom it waits for", "filter f on thread { where cycle(waits_for) emit tid }"),
-    ("process: CPU and its history", "filter f on process { where rate(cpu_time) > 9000% emit pid }"),
+    (
+        "process: CPU and its history",
+        "filter f on process { where rate(cpu_time) > 9000% emit pid }",
+    ),
     ("process: files and limit", "filter f on process { where files > file_limit emit pid }"),
 ];
 

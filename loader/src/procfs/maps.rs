@@ -136,6 +136,10 @@ fn mapping(line: &[u8], filesystems: &HashMap<i64, String>) -> Option<Mapping> {
     let _offset = field();
     let (device, inode) = (field(), field());
     let path = rest;
+    if path == b"[vsyscall]" {
+        // A page of the kernel's that /proc adds to every list; no mapping of the process.
+        return None;
+    }
     let range = std::str::from_utf8(range).ok()?;
     let (start, end) = range.split_once('-')?;
     let start = u64::from_str_radix(start, 16).ok()?;
@@ -189,6 +193,10 @@ fn kind_of(
 /// The last part of a path, as the kernel names the object itself.
 pub(super) fn last_part(path: &[u8]) -> &[u8] {
     let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
+    if path.starts_with(b"/memfd:") {
+        // Its name is whatever memfd_create(2) was given, slashes too.
+        return &path[1..];
+    }
     path.rsplit(|&byte| byte == b'/').next().unwrap_or(path)
 }
 
@@ -206,6 +214,14 @@ mod tests {
 7f0000800000-7f0000900000 rw-p 00000000 00:00 0 [heap]
 7fff00000000-7fff00021000 rw-p 00000000 00:00 0
 ";
+
+    #[test]
+    fn names_are_those_that_the_kernel_keeps() {
+        assert_eq!(last_part(b"/usr/bin/a b (deleted)"), b"a b");
+        assert_eq!(last_part(b"/memfd:ring/of dogs (deleted)"), b"memfd:ring/of dogs");
+        let gate = b"ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0     [vsyscall]\n";
+        assert_eq!(Maps::parse(gate, &HashMap::new()).list, []);
+    }
 
     #[test]
     fn kinds_of_memory_are_told_apart() {
