@@ -174,7 +174,12 @@ impl Pins {
         for (in_object, pin) in
             [(meta.filter.bpf.records.as_str(), file::RECORDS), (".bss", file::BSS)]
         {
-            let fd = self.get(name, pin)?;
+            let fd = match self.get(name, pin) {
+                Ok(fd) => fd,
+                // A filter that never matches has none.
+                Err(LoadError::NotLoaded { .. }) if pin == file::RECORDS => continue,
+                Err(error) => return Err(error),
+            };
             let info = self.map_info(name, fd.as_fd())?;
             let size = if pin == file::RECORDS { info.max_entries } else { info.value_size };
             maps.push(LoadedMap { name: in_object.to_owned(), fd, size });

@@ -25,7 +25,8 @@ pub struct BpfSession {
     filter: String,
     record_size: usize,
     program: OwnedFd,
-    ring: Ring,
+    /// None when no program of the filter emits: its condition can never hold.
+    ring: Option<Ring>,
     stats: Stats,
     /// Keeps the maps and the types alive as long as the program.
     loaded: Loaded,
@@ -53,8 +54,10 @@ impl BpfSession {
             way_out: "compile the filter again".to_owned(),
         };
         let records = &filter.bpf.records;
-        let map = loaded.map(records).ok_or_else(|| missing(records))?;
-        let ring = Ring::open(&*sys, map.fd.as_fd(), map.size as usize)
+        let ring = loaded
+            .map(records)
+            .map(|map| Ring::open(&*sys, map.fd.as_fd(), map.size as usize))
+            .transpose()
             .map_err(LoadError::syscall(format!("mapping ring buffer `{records}`")))?;
         let bss = loaded.map(".bss").ok_or_else(|| missing(".bss"))?;
         let bytes = (bss.size as usize).next_multiple_of(page_bytes());
@@ -89,6 +92,12 @@ impl BpfSession {
         &self.loaded
     }
 
+    fn drain(&self, visit: impl FnMut(&[u8])) {
+        if let Some(ring) = &self.ring {
+            ring.drain(visit);
+        }
+    }
+
     /// Runs the program until it has made a sweep.
     fn run(&self) -> Result<(), LoadError> {
         let doing = || LoadError::syscall(format!("sweeping with filter `{}`", self.filter));
@@ -114,11 +123,11 @@ impl Session for BpfSession {
     fn sweep(&mut self) -> Result<Sweep, LoadError> {
         let begun = Instant::now();
         // What a sweep before this one left is not this one's.
-        self.ring.drain(|_| {});
+        self.drain(|_| {});
         self.run()?;
         let mut records = RecordBatch::new(self.record_size);
         let mut foreign = 0;
-        self.ring.drain(|record| foreign += u64::from(!records.push(record)));
+        self.drain(|record| foreign += u64::from(!records.push(record)));
         let mut stats = self.stats.read();
         stats.dropped = stats.dropped.saturating_add(foreign);
         Ok(Sweep { records, stats, took: begun.elapsed() })
