@@ -5,7 +5,7 @@ default:
 
 # The release binary: target/release/kfilter
 build:
-    cargo build --release --locked -p kfilter
+    cargo build --release --locked -p kfilter -p kfilter-capi
 
 # Every test. Those that need root, BTF or other programs say SKIPPED where these are missing.
 test *ARGS:
@@ -40,6 +40,10 @@ install PREFIX="/usr/local": build
     install -Dm755 target/release/kfilter {{PREFIX}}/bin/kfilter
     install -d {{PREFIX}}/share/man/man1 {{PREFIX}}/share/kfilter/filters
     target/release/kfilter man {{PREFIX}}/share/man/man1
+    install -Dm755 target/release/libkfilter.so {{PREFIX}}/lib/libkfilter.so
+    install -Dm644 capi/kfilter.h {{PREFIX}}/include/kfilter.h
+    install -d {{PREFIX}}/lib/pkgconfig
+    sed -e 's,@PREFIX@,{{PREFIX}},' -e "s,@VERSION@,$(target/release/kfilter --version | cut -d' ' -f2)," capi/kfilter.pc.in > {{PREFIX}}/lib/pkgconfig/kfilter.pc
     install -m644 filters/*.kf {{PREFIX}}/share/kfilter/filters/
     install -d {{PREFIX}}/share/bash-completion/completions {{PREFIX}}/share/zsh/site-functions {{PREFIX}}/share/fish/vendor_completions.d
     target/release/kfilter completions bash > {{PREFIX}}/share/bash-completion/completions/kfilter
