@@ -72,6 +72,9 @@ pub(super) fn subprograms(columns: &Columns) -> Result<Vec<Subprogram>, JumpTooF
         asm.store_imm(Size::Dw, R7, group::result(word), 0);
     }
     add(&mut asm, ROW, 1);
+    for offset in [0, 8, 16] {
+        asm.store_imm(Size::Dw, FP, KEY + offset, 0);
+    }
     asm.mov(R1, R6);
     untrusted(&mut asm, "task_struct");
     field::load(&mut asm, R0, R0, MM);
@@ -120,15 +123,23 @@ pub(super) fn subprograms(columns: &Columns) -> Result<Vec<Subprogram>, JumpTooF
     Ok(vec![Subprogram { name: columns.symbol("mappings"), code: asm.finish()? }])
 }
 
-/// Counts the object of the row's block at `r9` unless this row has it already.
+/// Counts the object of the row's block at `r9` unless this row has it already. Often it is
+/// the object of the mapping before, whose key is still on the stack.
 fn count_object(columns: &Columns, asm: &mut Asm) {
-    let seen = asm.label();
-    asm.load(Size::Dw, R1, R7, group::result(ROW));
-    asm.store(Size::Dw, FP, KEY, R1);
-    for (offset, word) in [(8, object::DEVICE), (16, object::INODE)] {
-        asm.load(Size::Dw, R1, R9, object::word(word));
-        asm.store(Size::Dw, FP, KEY + offset, R1);
+    let (seen, other) = (asm.label(), asm.label());
+    for (offset, word, register) in [(8, object::DEVICE, R2), (16, object::INODE, R3)] {
+        asm.load(Size::Dw, register, R9, object::word(word));
+        asm.load(Size::Dw, R1, FP, KEY + offset);
+        asm.store(Size::Dw, FP, KEY + offset, register);
+        asm.alu(AluOp::Xor, register, R1);
     }
+    asm.alu(AluOp::Or, R2, R3);
+    asm.load(Size::Dw, R3, R7, group::result(ROW));
+    asm.load(Size::Dw, R1, FP, KEY);
+    asm.store(Size::Dw, FP, KEY, R3);
+    asm.jump_if(Cond::Ne, R1, R3, other);
+    asm.jump_if_imm(Cond::Eq, R2, 0, seen);
+    asm.bind(other);
     asm.store_imm(Size::Dw, FP, VALUE, 0);
     asm.load_map(R1, &columns.symbol("objects"));
     stack_address(asm, R2, KEY);
