@@ -18,9 +18,6 @@ use crate::plan::{Track, Wave, WaveParts};
 const UNREADABLE: i64 = 2;
 /// The status of a history that has not seen enough.
 const WARMING: i64 = 3;
-/// Half a window's slope formula, see [`Lower::slope`].
-const SLOPE_SCALE_BITS: u8 = 15;
-
 /// What advancing the histories left behind in this sweep.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Past {
@@ -124,8 +121,7 @@ impl Lower<'_> {
             if history.function != HistoryFn::Rate {
                 return delta;
             }
-            let of_time = self.filter.expr(history.arg).ty == Type::Int(Unit::Duration);
-            let scale = if of_time { FIXED_ONE } else { PER_SECOND_SCALE };
+            let scale = self.rate_scale(history.arg);
             let dt = self.get(step.dt, Range::NATURAL);
             return arith::emit_mul_div(&mut self.f, delta, Val::constant(scale), dt);
         };
@@ -140,6 +136,13 @@ impl Lower<'_> {
             HistoryFn::Rate | HistoryFn::Delta => unreachable!("these have no window"),
         };
         self.get(result, Range::ALL)
+    }
+
+    /// What a change in nanoseconds is multiplied with: growth of time is a ratio, that of
+    /// anything else so many millionths a second.
+    fn rate_scale(&self, arg: ExprId) -> i64 {
+        let of_time = self.filter.expr(arg).ty == Type::Int(Unit::Duration);
+        if of_time { FIXED_ONE } else { PER_SECOND_SCALE }
     }
 
     fn check(&mut self, status: Kept, unknown: Unknown) {
@@ -206,7 +209,7 @@ impl Lower<'_> {
                 lower.rounded(regs.peak, top, bits);
             }
             if let Some(slow) = slow {
-                lower.slope(slow as i32, new, (dt, kept, weight), wave.fraction_bits, regs.slope);
+                lower.slope(&wave, slow as i32, new, (dt, kept, weight), regs.slope);
             }
             let age = lower.f.alu(AluOp::Sub, now, began);
             lower.put(status, Val::constant(WARMING));
@@ -287,10 +290,10 @@ impl Lower<'_> {
     /// growth leaves between them.
     fn slope(
         &mut self,
+        wave: &Wave,
         slow: i32,
         mean: VReg,
         (dt, kept, weight): (VReg, VReg, VReg),
-        bits: u8,
         to: Kept,
     ) {
         let Some(base) = self.past.base() else { return };
@@ -304,10 +307,11 @@ impl Lower<'_> {
         let part = Range::new(0, crate::history::ONE);
         let (kept, weight) = (Val::reg(kept, part), Val::reg(weight, part));
         let lag = arith::emit_mul_div(&mut self.f, dt, kept, weight);
-        // The scale of a rate, 10^15, is divided by the fraction's 2^bits as far as it
-        // goes; what is left of that multiplies the lag.
-        let shared = bits.min(SLOPE_SCALE_BITS);
-        let scale = Val::constant(PER_SECOND_SCALE >> shared);
+        // The scale of a rate is divided by the fraction's 2^bits as far as that goes; what
+        // is left of it multiplies the lag.
+        let (scale, bits) = (self.rate_scale(wave.arg), u32::from(wave.fraction_bits));
+        let shared = bits.min(scale.trailing_zeros());
+        let scale = Val::constant(scale >> shared);
         let lag = arith::emit_mul(&mut self.f, lag, Val::constant(1 << (bits - shared)));
         let gap = Val::reg(gap, Range::ALL);
         let slope = arith::emit_mul_div(&mut self.f, gap, scale, lag);

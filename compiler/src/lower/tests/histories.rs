@@ -39,7 +39,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
     #[test]
     fn code_follows_the_formulas(
-        counts: bool,
+        name in prop_oneof![Just("files"), Just("rss"), Just("cpu_time")],
         wanted in 1_usize..32,
         window in prop_oneof![3 => 1_i64..100 * SECOND, 1 => edgy()],
         values in prop::collection::vec(
@@ -52,7 +52,7 @@ proptest! {
             .filter(|(bit, _)| wanted >> bit & 1 == 1)
             .map(|(_, function)| function)
             .collect();
-        let (filter, id) = filter(if counts { "files" } else { "rss" }, window, &functions);
+        let (filter, id) = filter(name, window, &functions);
         let mut subject = Subject::new(&filter);
         let mut now = 1;
         for (value, dt, missing) in values {

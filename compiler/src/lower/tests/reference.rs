@@ -207,11 +207,15 @@ impl<'a> Reference<'a> {
         let now = i128::from(self.inputs.now);
         let (last, time) = past.last.insert(arg, (value, now)).ok_or(Unknown::Warming)?;
         let delta = saturate(value - last);
-        let unit = match self.filter.expr(arg).ty {
+        let unit = self.rate_unit(arg);
+        Ok([mul_div(delta, unit, now - time), delta, 0, 0, 0])
+    }
+
+    fn rate_unit(&self, arg: ExprId) -> i128 {
+        match self.filter.expr(arg).ty {
             Type::Int(Unit::Duration) => 1_000_000,
             _ => 1_000_000_000_000_000,
-        };
-        Ok([mul_div(delta, unit, now - time), delta, 0, 0, 0])
+        }
     }
 
     fn advance_wave(&self, arg: ExprId, window: ExprId, past: &mut Past) -> Known<[i128; 5]> {
@@ -241,9 +245,10 @@ impl<'a> Reference<'a> {
         wave.peak = if wave.peak > x { x + scale(wave.peak - x, kept) } else { x };
         wave.slow += scale(wave.mean - wave.slow, weight);
         let lag = mul_div(dt, kept, weight);
-        let shared = bits.min(15);
+        let unit = self.rate_unit(arg);
+        let shared = if unit == 1_000_000 { 6 } else { bits.min(15) };
         let lag = saturate(lag << (bits - shared));
-        let slope = mul_div(wave.mean - wave.slow, 1_000_000_000_000_000 >> shared, lag);
+        let slope = mul_div(wave.mean - wave.slow, unit >> shared, lag);
         if now - wave.start < half_life {
             return Err(Unknown::Warming);
         }
