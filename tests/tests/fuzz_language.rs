@@ -53,21 +53,35 @@ const WORDS: &[&[u8]] = &[
     b"\0",
 ];
 
+/// The sources below `directory` of the repository.
+fn sources(directory: &str) -> Vec<Vec<u8>> {
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(directory);
+    let entries = std::fs::read_dir(directory).expect("the sources are there").flatten();
+    let mut paths: Vec<_> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "kf"))
+        .collect();
+    paths.sort();
+    paths.iter().filter_map(|path| std::fs::read(path).ok()).collect()
+}
+
 #[test]
 fn the_compiler_never_panics() {
-    let shipped = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../filters");
-    let seeds: Vec<Vec<u8>> = std::fs::read_dir(shipped)
-        .expect("the shipped filters")
-        .flatten()
-        .filter_map(|entry| std::fs::read(entry.path()).ok())
-        .collect();
+    let seeds = [sources("filters"), sources("compiler/tests/diagnostics")].concat();
     fuzz::run("language", &seeds, WORDS, |input| {
         let text = String::from_utf8_lossy(input);
         let analysis = kfilter_compiler::parse_and_check(&text);
         for diagnostic in &analysis.diagnostics {
-            let span = diagnostic.primary.span;
-            assert!(span.start <= span.end && span.end <= text.len(), "{diagnostic:?}");
+            let labels = std::iter::once(&diagnostic.primary).chain(&diagnostic.secondary);
+            for span in labels.map(|label| label.span) {
+                assert!(span.start <= span.end && span.end <= text.len(), "{diagnostic:?}");
+            }
             assert!(!diagnostic.message.is_empty(), "{diagnostic:?}");
+        }
+        if !analysis.has_errors() {
+            assert!(!analysis.filters.is_empty(), "neither a filter nor an error");
+            let compiled = kfilter_compiler::compile("fuzz.kf", &text);
+            assert!(compiled.map_or_else(|told| !told.is_empty(), |made| !made.object.is_empty()));
         }
     });
 }
