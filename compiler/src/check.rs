@@ -13,6 +13,8 @@ mod expr;
 mod functions;
 mod group;
 mod limit;
+#[cfg(test)]
+mod properties;
 mod scope;
 #[cfg(test)]
 mod tests;
