@@ -174,7 +174,7 @@ impl<'a> Scope<'a> {
                         "K0042",
                         format!("the kernel cannot tell `{name}`; only the vm host has it"),
                         span,
-                        "unreadable on the bpf host",
+                        "not on the bpf host",
                     )
                     .help("run it with `--host vm`"),
                 );

@@ -13,6 +13,7 @@ use crate::link::{self, Linked, MapRef, ProgramKind};
 use crate::sys::{
     ATTACH_TRACE_ITER, Call, Errno, PROG_SLEEPABLE, ProgBtf, ProgLoad, Sys, SyscallError, prog_type,
 };
+use kernel_vm::schema::{self, ColumnId, Since};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// First size of the verifier's log, and the factor by which it grows.
@@ -75,6 +76,7 @@ pub fn load_programs(
     names: &[&str],
     mut reuse: Vec<Reuse>,
 ) -> Result<Loaded, LoadError> {
+    refuse_foreign_columns(request)?;
     let linked = link_all(sys, request, names)?;
     let btf = load_btf(sys, request)?;
     let rows = thread_count(sys).unwrap_or(ROWS_UNKNOWN);
@@ -90,15 +92,19 @@ pub fn load_programs(
     };
     let mut refs: Vec<MapRef> = Vec::new();
     let mut maps: Vec<LoadedMap> = Vec::new();
-    for slot in linked.iter().flat_map(|program| &program.maps) {
-        if !refs.contains(&slot.map) {
-            let name = name_of(request, slot.map);
+    // A filter that can never match does not name its records, but they are asked for.
+    let maps_of_object = &request.object.maps;
+    let records = maps_of_object.iter().position(|map| map.name == request.filter.bpf.records);
+    let used = linked.iter().flat_map(|program| &program.maps).map(|slot| slot.map);
+    for map in used.chain(records.map(MapRef::Defined)) {
+        if !refs.contains(&map) {
+            let name = name_of(request, map);
             let known = reuse.iter().position(|reuse| reuse.map == name);
             let (fd, size) = match known {
                 Some(index) => (reuse.swap_remove(index).fd, 0),
-                None => plan.create(slot.map)?,
+                None => plan.create(map)?,
             };
-            refs.push(slot.map);
+            refs.push(map);
             maps.push(LoadedMap { name, fd, size });
         }
     }
@@ -113,6 +119,21 @@ pub fn load_programs(
         programs.push(load_program(sys, request, &program, btf.as_fd())?);
     }
     Ok(Loaded { programs, maps, btf: Some(btf) })
+}
+
+/// A column that this host never has would make every row unreadable: another host is better.
+fn refuse_foreign_columns(request: &Request<'_>) -> Result<(), LoadError> {
+    for place in &request.filter.vm.columns {
+        let column = schema::column_by_id(ColumnId(place.id));
+        if column.is_some_and(|column| column.bpf == Since::Never) {
+            return Err(LoadError::Missing {
+                what: format!("column `{}`", place.name),
+                why: "the kernel cannot tell it to a filter".to_owned(),
+                way_out: "use `--host vm`".to_owned(),
+            });
+        }
+    }
+    Ok(())
 }
 
 fn name_of(request: &Request<'_>, map: MapRef) -> String {
