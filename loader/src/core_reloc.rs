@@ -6,6 +6,7 @@
 //! **Invariant**: an insn whose type or field the kernel lacks is poisoned, not guessed: it
 //! loads only if the program never reaches it.
 
+mod compat;
 mod matching;
 mod patch;
 mod spec;

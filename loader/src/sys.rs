@@ -1,8 +1,8 @@
 //! The seam to the kernel: every bpf(2) call, every shared mapping and every file that the
 //! loader needs goes through [`Sys`], which tests replace.
 //!
-//! **Invariant**: the workspace's only unsafe code is in `sys/kernel.rs` and
-//! `sys/memory.rs`. A call's buffers are borrowed for as long as the kernel sees them.
+//! **Invariant**: outside of the VM's engine, unsafe code is below this module only. A
+//! call's buffers are borrowed for as long as the kernel sees them.
 
 mod attr;
 mod clock;
