@@ -36,6 +36,8 @@ pub use reject::{Rejection, RejectionKind};
 pub use state::State;
 pub use value::{Kind, Value};
 
+use core::cell::Cell;
+
 use crate::isa::{RawInsn, decode};
 use scan::flags;
 
@@ -189,8 +191,12 @@ pub fn verify_observed<'p>(
         alive: true,
         function_end: 0,
         pc: 0,
+        rejection: Cell::new(None),
     };
-    verifier.run(observer)?;
+    if let Err(Refused) = verifier.run(observer) {
+        let unsaid = Rejection { pc: verifier.pc, kind: RejectionKind::NeverReached };
+        return Err(verifier.rejection.take().unwrap_or(unsaid));
+    }
     let max_insns = bound::bound(program, scratch.notes)?;
     Ok(VerifiedProgram { program, spec, max_insns })
 }
@@ -205,10 +211,15 @@ struct Verifier<'p, 's> {
     alive: bool,
     function_end: usize,
     pc: usize,
+    /// Why it was refused: errors on their way out carry no more than that they are one.
+    rejection: Cell<Option<Rejection>>,
 }
 
+/// The program is refused, and [`Verifier::rejection`] tells why.
+struct Refused;
+
 impl Verifier<'_, '_> {
-    fn run(&mut self, observer: &mut impl Observer) -> Result<(), Rejection> {
+    fn run(&mut self, observer: &mut impl Observer) -> Result<(), Refused> {
         while self.pc < self.program.len() {
             self.arrive();
             let rest = self.program.get(self.pc..).unwrap_or(&[]);
@@ -249,19 +260,22 @@ impl Verifier<'_, '_> {
     }
 
     /// Adds `state` to what reaches `target`.
-    fn send(&mut self, target: usize, state: &State) -> Result<(), Rejection> {
+    fn send(&mut self, target: usize, state: &State) -> Result<(), Refused> {
         let sent = deliver(self.notes, &mut self.pool, target, state);
         sent.map_err(|kind| self.reject(kind))
     }
 
     /// Adds the current state to what reaches `target`.
-    fn send_current(&mut self, target: usize) -> Result<(), Rejection> {
+    fn send_current(&mut self, target: usize) -> Result<(), Refused> {
         let sent = deliver(self.notes, &mut self.pool, target, &self.current);
         sent.map_err(|kind| self.reject(kind))
     }
 
-    fn reject(&self, kind: RejectionKind) -> Rejection {
-        Rejection { pc: self.pc, kind }
+    #[inline(never)]
+    #[cold]
+    fn reject(&self, kind: RejectionKind) -> Refused {
+        self.rejection.set(Some(Rejection { pc: self.pc, kind }));
+        Refused
     }
 }
 

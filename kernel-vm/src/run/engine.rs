@@ -192,8 +192,8 @@ macro_rules! define_execute {
 }
 families!(define_execute);
 
-/// Unsigned or, with offset field 1, signed.
-#[inline(always)]
+/// Unsigned or, with offset field 1, signed. Apart from the dispatch, as it is slow anyway.
+#[inline(never)]
 fn divide(width: Width, unsigned: AluOp, signed: AluOp, off: i64, dst: u64, src: u64) -> u64 {
     if off == 0 { eval::alu(width, unsigned, dst, src) } else { eval::alu(width, signed, dst, src) }
 }

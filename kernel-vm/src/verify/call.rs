@@ -2,7 +2,7 @@
 
 use super::scan::target;
 use super::{
-    DEPTH_MAX, Kind, LOOP_MAX, Rejection, RejectionKind, STACK_BYTES, State, Value, Verifier,
+    DEPTH_MAX, Kind, LOOP_MAX, Refused, RejectionKind, STACK_BYTES, State, Value, Verifier,
 };
 use crate::domain::Scalar;
 use crate::helper::{Arg, Helper, Ret};
@@ -11,7 +11,7 @@ use crate::isa::{Insn, Reg};
 const ARGS: [Reg; 5] = [Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5];
 
 impl Verifier<'_, '_> {
-    pub(super) fn call_helper(&mut self, id: i32) -> Result<(), Rejection> {
+    pub(super) fn call_helper(&mut self, id: i32) -> Result<(), Refused> {
         let Some(helper) = Helper::from_id(id) else {
             return Err(self.reject(RejectionKind::UnknownHelper { id }));
         };
@@ -87,13 +87,13 @@ impl Verifier<'_, '_> {
         Ok(())
     }
 
-    fn wrong_argument(&self, reg: Reg, wanted: &'static str) -> Rejection {
+    fn wrong_argument(&self, reg: Reg, wanted: &'static str) -> Refused {
         let found = *self.current.reg(reg);
         self.reject(RejectionKind::WrongArgument { reg, found, wanted })
     }
 
     /// The body of a loop: r1 counts, r2 is the context.
-    fn enter_callback(&mut self, pc: u32, count: &Scalar) -> Result<(), Rejection> {
+    fn enter_callback(&mut self, pc: u32, count: &Scalar) -> Result<(), Refused> {
         let callee = usize::try_from(pc).unwrap_or(usize::MAX);
         if callee <= self.pc {
             return Err(self.reject(RejectionKind::Backward));
@@ -113,7 +113,7 @@ impl Verifier<'_, '_> {
         Ok(())
     }
 
-    pub(super) fn call_local(&mut self, insn: &Insn) -> Result<(), Rejection> {
+    pub(super) fn call_local(&mut self, insn: &Insn) -> Result<(), Refused> {
         let Some((callee, _)) = target(self.pc, insn) else {
             return Err(self.reject(RejectionKind::JumpOutside));
         };
@@ -133,7 +133,7 @@ impl Verifier<'_, '_> {
         Ok(())
     }
 
-    fn callee_state(&self) -> Result<State, Rejection> {
+    fn callee_state(&self) -> Result<State, Refused> {
         let depth = self.current.depth.saturating_add(1);
         if depth > DEPTH_MAX {
             return Err(self.reject(RejectionKind::TooDeep));
@@ -142,7 +142,7 @@ impl Verifier<'_, '_> {
     }
 
     /// What a function is given: of this stack a window of numbers, else the value itself.
-    fn passed(&self, reg: Reg) -> Result<Value, Rejection> {
+    fn passed(&self, reg: Reg) -> Result<Value, Refused> {
         let value = self.readable(reg)?;
         match value.kind {
             Kind::Stack => {
@@ -165,7 +165,7 @@ impl Verifier<'_, '_> {
         }
     }
 
-    fn stack_byte(&self, reg: Reg, value: &Value) -> Result<usize, Rejection> {
+    fn stack_byte(&self, reg: Reg, value: &Value) -> Result<usize, Refused> {
         match self.place(reg, value, 0, 0)? {
             super::memory::Place::Stack { from } => Ok(from.min(STACK_BYTES)),
             _ => Err(self.reject(RejectionKind::VariableStack { reg, found: *value })),

@@ -1,6 +1,6 @@
 //! Loads and stores: which bytes, whether they may be read or written.
 
-use super::{Kind, Rejection, RejectionKind, STACK_BYTES, Value, Verifier};
+use super::{Kind, Refused, RejectionKind, STACK_BYTES, Value, Verifier};
 use crate::domain::Scalar;
 use crate::isa::{Reg, Size};
 
@@ -25,7 +25,7 @@ impl Verifier<'_, '_> {
         pointer: &Value,
         off: i64,
         length: u64,
-    ) -> Result<Place, Rejection> {
+    ) -> Result<Place, Refused> {
         let found = *pointer;
         let map_value = |map: u16| self.spec.maps.get(usize::from(map)).map_or(0, |m| m.value_size);
         let (size, place) = match pointer.kind {
@@ -68,7 +68,7 @@ impl Verifier<'_, '_> {
         pointer: &Value,
         off: i64,
         length: u64,
-    ) -> Result<Place, Rejection> {
+    ) -> Result<Place, Refused> {
         let found = *pointer;
         let size = STACK_BYTES as u32;
         let Some(base) = pointer.scalar.exact() else {
@@ -92,7 +92,7 @@ impl Verifier<'_, '_> {
         off: i16,
         size: Size,
         signed: bool,
-    ) -> Result<Value, Rejection> {
+    ) -> Result<Value, Refused> {
         let pointer = self.readable(reg)?;
         let length = size.bytes() as usize;
         let place = self.place(reg, &pointer, i64::from(off), length as u64)?;
@@ -116,7 +116,7 @@ impl Verifier<'_, '_> {
         off: i16,
         size: Size,
         value: Value,
-    ) -> Result<(), Rejection> {
+    ) -> Result<(), Refused> {
         let pointer = self.readable(reg)?;
         let length = size.bytes() as usize;
         let place = self.place(reg, &pointer, i64::from(off), length as u64)?;
@@ -144,7 +144,7 @@ impl Verifier<'_, '_> {
     }
 
     /// Checks that a helper may read `length` bytes at what `reg` holds.
-    pub(super) fn readable_bytes(&self, reg: Reg, length: u64) -> Result<(), Rejection> {
+    pub(super) fn readable_bytes(&self, reg: Reg, length: u64) -> Result<(), Refused> {
         let pointer = self.readable(reg)?;
         let place = self.place(reg, &pointer, 0, length)?;
         if let Place::Stack { from } = place {

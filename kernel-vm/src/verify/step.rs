@@ -1,13 +1,13 @@
 //! One insn: what it does to the state, and whether it is allowed.
 
 use super::scan::target;
-use super::{Kind, Rejection, RejectionKind, State, Value, Verifier};
+use super::{Kind, Refused, RejectionKind, State, Value, Verifier};
 use crate::domain::Scalar;
 use crate::isa::{AluOp, AtomicOp, Callee, Cond, Insn, Operand, Reg, Size, Wide, Width};
 
 impl Verifier<'_, '_> {
     /// Runs `insn` on the current state; whether the next insn is reached.
-    pub(super) fn step(&mut self, insn: &Insn) -> Result<bool, Rejection> {
+    pub(super) fn step(&mut self, insn: &Insn) -> Result<bool, Refused> {
         if written(insn) == Some(Reg::R10) {
             return Err(self.reject(RejectionKind::WritesFramePointer));
         }
@@ -85,7 +85,7 @@ impl Verifier<'_, '_> {
     }
 
     /// What `reg` holds, which must be set.
-    pub(super) fn readable(&self, reg: Reg) -> Result<Value, Rejection> {
+    pub(super) fn readable(&self, reg: Reg) -> Result<Value, Refused> {
         let value = *self.current.reg(reg);
         if value.kind == Kind::Unset {
             return Err(self.reject(RejectionKind::NotInitialised { reg }));
@@ -94,7 +94,7 @@ impl Verifier<'_, '_> {
     }
 
     /// The number in `reg`, which must be one.
-    pub(super) fn number(&self, reg: Reg) -> Result<Scalar, Rejection> {
+    pub(super) fn number(&self, reg: Reg) -> Result<Scalar, Refused> {
         let value = self.readable(reg)?;
         match value.kind {
             Kind::Scalar => Ok(value.scalar),
@@ -102,14 +102,14 @@ impl Verifier<'_, '_> {
         }
     }
 
-    fn operand(&self, src: Operand) -> Result<Value, Rejection> {
+    fn operand(&self, src: Operand) -> Result<Value, Refused> {
         match src {
             Operand::Reg(reg) => self.readable(reg),
             Operand::Imm(imm) => Ok(Value::scalar(immediate(imm))),
         }
     }
 
-    fn alu(&mut self, width: Width, op: AluOp, dst: Reg, src: Operand) -> Result<(), Rejection> {
+    fn alu(&mut self, width: Width, op: AluOp, dst: Reg, src: Operand) -> Result<(), Refused> {
         let (a, b) = (self.readable(dst)?, self.operand(src)?);
         if let Operand::Imm(imm) = src {
             self.check_constant(width, op, imm)?;
@@ -132,7 +132,7 @@ impl Verifier<'_, '_> {
     }
 
     /// Constants that can only be slips.
-    fn check_constant(&self, width: Width, op: AluOp, imm: i32) -> Result<(), Rejection> {
+    fn check_constant(&self, width: Width, op: AluOp, imm: i32) -> Result<(), Refused> {
         let is_shift = matches!(op, AluOp::Lsh | AluOp::Rsh | AluOp::Arsh);
         if is_shift && !u32::try_from(imm).is_ok_and(|amount| amount < width.bits()) {
             return Err(self.reject(RejectionKind::ShiftTooFar { bits: width.bits() }));
@@ -144,7 +144,7 @@ impl Verifier<'_, '_> {
         Ok(())
     }
 
-    fn mov(&mut self, width: Width, dst: Reg, src: Operand) -> Result<(), Rejection> {
+    fn mov(&mut self, width: Width, dst: Reg, src: Operand) -> Result<(), Refused> {
         let value = self.operand(src)?;
         let value = match (width, value.kind, src) {
             (Width::W64, _, _) => value,
@@ -164,7 +164,7 @@ impl Verifier<'_, '_> {
         Ok(())
     }
 
-    fn constant(&self, wide: Wide) -> Result<Value, Rejection> {
+    fn constant(&self, wide: Wide) -> Result<Value, Refused> {
         let unknown = || self.reject(RejectionKind::UnknownMap);
         Ok(match wide {
             Wide::Value(value) => Value::scalar(Scalar::exactly(value)),
@@ -196,7 +196,7 @@ impl Verifier<'_, '_> {
     }
 
     /// Sends the current state to where `insn` jumps.
-    fn jump(&mut self, insn: &Insn) -> Result<(), Rejection> {
+    fn jump(&mut self, insn: &Insn) -> Result<(), Refused> {
         match target(self.pc, insn) {
             Some((target, _)) => self.send_current(target),
             None => Err(self.reject(RejectionKind::JumpOutside)),
@@ -211,7 +211,7 @@ impl Verifier<'_, '_> {
         cond: Cond,
         dst: Reg,
         src: Operand,
-    ) -> Result<bool, Rejection> {
+    ) -> Result<bool, Refused> {
         let (a, b) = (self.readable(dst)?, self.operand(src)?);
         if a.kind == Kind::Scalar && b.kind == Kind::Scalar {
             let (ta, tb) = Scalar::refine(cond, width, true, &a.scalar, &b.scalar);
