@@ -46,7 +46,9 @@ impl Scalar {
             wide: Bounds { umin: 0, umax: most, smin: 0, smax: most.cast_signed() },
             low: match size {
                 Size::W | Size::Dw => Bounds::unsigned(32, 0, most),
-                Size::B | Size::H => Bounds { umin: 0, umax: most, smin: 0, smax: most.cast_signed() },
+                Size::B | Size::H => {
+                    Bounds { umin: 0, umax: most, smin: 0, smax: most.cast_signed() }
+                }
             },
         };
         if signed { any.sign_extended(bits, Width::W64) } else { any }
