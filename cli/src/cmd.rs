@@ -11,6 +11,8 @@ pub(crate) mod load;
 pub(crate) mod man;
 pub(crate) mod probe;
 pub(crate) mod read;
+pub(crate) mod record;
+pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod show;
 pub(crate) mod unload;

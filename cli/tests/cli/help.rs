@@ -2,7 +2,7 @@
 
 use crate::support::{Scratch, kfilter};
 
-const SUBCOMMANDS: [&str; 15] = [
+const SUBCOMMANDS: [&str; 17] = [
     "compile",
     "check",
     "run",
@@ -14,6 +14,8 @@ const SUBCOMMANDS: [&str; 15] = [
     "unload",
     "probe",
     "export",
+    "record",
+    "replay",
     "fields",
     "doctor",
     "completions",

@@ -6,5 +6,6 @@ mod help;
 mod loaded;
 mod privilege;
 mod probe;
+mod replay;
 mod support;
 mod watch;

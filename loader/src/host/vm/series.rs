@@ -15,8 +15,10 @@ use kernel_vm::abi::ROW_NOW_OFFSET;
 use kernel_vm::schema::{Table, Type};
 
 /// One point of a series.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Point {
+    /// The time as it was written.
+    pub time: String,
     /// When, in nanoseconds; points come in the order of time.
     pub time_ns: i64,
     /// What was measured.
@@ -133,7 +135,7 @@ fn point(line: &str) -> Result<Point, SeriesErrorKind> {
     let time_ns = time_ns(time).ok_or_else(|| SeriesErrorKind::Time(time.to_owned()))?;
     let number = value.parse::<f64>().ok().filter(|number| number.is_finite());
     let value = number.ok_or_else(|| SeriesErrorKind::Value(value.to_owned()))?;
-    Ok(Point { time_ns, value })
+    Ok(Point { time: time.to_owned(), time_ns, value })
 }
 
 fn time_ns(text: &str) -> Option<i64> {
@@ -191,7 +193,7 @@ mod tests {
     #[test]
     fn a_head_is_passed_over_and_a_wrong_line_named() {
         let points = parse("timestamp,value\n1,0.5\n\n2,-3\n").expect("a series");
-        assert_eq!(points[1], Point { time_ns: 2_000_000_000, value: -3.0 });
+        assert_eq!(points[1], Point { time: "2".to_owned(), time_ns: 2_000_000_000, value: -3.0 });
         let error = parse("time,value\n1,2\n3;4\n").expect_err("no comma");
         assert_eq!(error.to_string(), "line 3: expected `time,value`");
         let error = parse("time,value\n1,NaN\n").expect_err("no number");
