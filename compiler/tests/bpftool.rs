@@ -7,7 +7,7 @@ mod support;
 
 use kernel_vm::schema::{Column, Table, columns_of};
 use kfilter_compiler::target::bpf::columns::Columns;
-use support::{column_sweep, kernel_accepts, kernel_accepts_object, none_sweep};
+use support::{column_sweep, kernel_accepts, kernel_accepts_object, none_sweep, types_by_bpftool};
 
 #[test]
 fn a_hand_made_sweep() {
@@ -58,6 +58,18 @@ fn a_filter_on_each_table_and_on_waits() {
     ";
     let compiled = kfilter_compiler::compile("each.kf", source).expect("no errors");
     kernel_accepts_object("each", &compiled.object);
+    types_stand_once("each", &compiled.object);
+}
+
+/// bpftool reads the object's BTF, finds the records in it, and every named type once.
+fn types_stand_once(name: &str, object: &[u8]) {
+    let Some(types) = types_by_bpftool(name, object) else { return };
+    assert!(types.iter().any(|line| line.starts_with("STRUCT 'on_file_record' size=")));
+    let mut named: Vec<&String> = types.iter().filter(|line| !line.contains("'(anon)'")).collect();
+    let before = named.len();
+    named.sort();
+    named.dedup();
+    assert_eq!(named.len(), before, "a type stands twice");
 }
 
 fn supported(table: Table) -> Vec<&'static Column> {

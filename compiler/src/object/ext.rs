@@ -294,3 +294,41 @@ impl<'a> Lines<'a> {
         (text.trim_end().to_owned(), number.min(LINE_MAX), column.min(COLUMN_MAX))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{LDDW, Lines, marks};
+    use crate::code::{Code, LineMark, Slot};
+    use crate::hir::Span;
+
+    fn span(start: usize) -> Span {
+        Span { start, end: start + 1 }
+    }
+
+    #[test]
+    fn marks_are_those_that_the_kernel_takes() {
+        let slot = |code| Slot { code, ..Slot::default() };
+        let code = Code {
+            slots: vec![slot(LDDW), slot(0), slot(0xb7), slot(0x95)],
+            lines: [(0, 5), (1, 6), (2, 7), (2, 8), (3, 8), (4, 9)]
+                .map(|(pc, start)| LineMark { pc, span: span(start) })
+                .to_vec(),
+            ..Code::default()
+        };
+        let kept: Vec<(usize, usize)> =
+            marks(&code).iter().map(|mark| (mark.pc, mark.span.start)).collect();
+        assert_eq!(kept, [(0, 5), (2, 8)], "no half insn, no repetition, nothing after the end");
+        let late = Code { lines: vec![LineMark { pc: 2, span: span(7) }], ..code };
+        assert_eq!(marks(&late)[0].pc, 0, "the first insn has a line");
+    }
+
+    #[test]
+    fn lines_are_found_by_offset() {
+        let lines = Lines::new("first\n\tsecond  \n");
+        assert_eq!(lines.find(span(0)), ("first".to_owned(), 1, 1));
+        assert_eq!(lines.find(span(5)), ("first".to_owned(), 1, 6));
+        assert_eq!(lines.find(span(7)), (" second".to_owned(), 2, 2));
+        assert_eq!(lines.find(span(999)).1, 3, "past the end is the last line");
+        assert_eq!(Lines::new("").find(span(0)), (String::new(), 1, 1));
+    }
+}

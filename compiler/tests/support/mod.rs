@@ -226,6 +226,25 @@ pub(crate) fn kernel_accepts_object(name: &str, object: &[u8]) {
     unpinned.expect("the pins are removed");
 }
 
+/// The types of an object as bpftool lists them, without their numbers and members; `None`
+/// without bpftool.
+///
+/// # Panics
+/// When bpftool cannot read them.
+pub(crate) fn types_by_bpftool(name: &str, object: &[u8]) -> Option<Vec<String>> {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}_types.bpf.o"));
+    std::fs::write(&path, object).expect("writable");
+    let Ok(output) = Command::new("bpftool").args(["btf", "dump", "file"]).arg(&path).output()
+    else {
+        println!("SKIPPED {name}: bpftool does not run");
+        return None;
+    };
+    assert!(output.status.success(), "{}", last_lines(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout);
+    let types = text.lines().filter_map(|line| line.strip_prefix('[')?.split_once("] "));
+    Some(types.map(|(_, line)| line.to_owned()).collect())
+}
+
 /// The end of bpftool's output, where the kernel's verifier says what it disliked.
 fn last_lines(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
