@@ -92,11 +92,7 @@ pub fn load_programs(
     };
     let mut refs: Vec<MapRef> = Vec::new();
     let mut maps: Vec<LoadedMap> = Vec::new();
-    // A filter that can never match does not name its records, but they are asked for.
-    let maps_of_object = &request.object.maps;
-    let records = maps_of_object.iter().position(|map| map.name == request.filter.bpf.records);
-    let used = linked.iter().flat_map(|program| &program.maps).map(|slot| slot.map);
-    for map in used.chain(records.map(MapRef::Defined)) {
+    for map in linked.iter().flat_map(|program| &program.maps).map(|slot| slot.map) {
         if !refs.contains(&map) {
             let name = name_of(request, map);
             let known = reuse.iter().position(|reuse| reuse.map == name);
