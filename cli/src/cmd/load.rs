@@ -38,7 +38,7 @@ pub(crate) struct Args {
     #[arg(long)]
     replace: bool,
 
-    /// Who may read it, as in chmod(1)
+    /// Who may read its `read` file, as in chmod(1); objects without a program for that have none
     #[arg(long, value_name = "MODE", default_value = "0600", value_parser = parse_mode)]
     mode: u32,
 
@@ -110,7 +110,13 @@ fn said(pins: &Pins, options: &PinOptions, pinned: Pinned) -> String {
     let path = pins.read_path(&options.name);
     let readable =
         if pinned.readable { format!("; read it at {}", path.display()) } else { String::new() };
-    format!("{}: {what}{readable}", options.name)
+    let is_widened = options.mode & 0o077 != 0 || options.group.is_some();
+    let note = if is_widened && !pinned.readable {
+        "; the object has no program for its `read` file: mode and group grant nothing"
+    } else {
+        ""
+    };
+    format!("{}: {what}{readable}{note}", options.name)
 }
 
 fn filters_in(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
