@@ -18,10 +18,11 @@ use crate::lir::Routine;
 use crate::lower::Stage;
 use crate::object::{Module, ObjectError};
 use crate::plan::Plan;
+use crate::regalloc::STACK_BYTES_MAX;
 use crate::target::{bpf, routine, vm};
 
-/// Bytes of stack that a `vm` program may take: those of one BPF frame.
-const VM_FRAME_BYTES_MAX: u32 = 512;
+/// Most bytes of state for each row.
+const STATE_BYTES_MAX: u32 = 4096;
 
 /// What compiling a source text yields.
 #[derive(Clone, Debug)]
@@ -121,7 +122,7 @@ impl Build {
         let rodata = Block { offset: self.module.rodata.len() as u32, size: plan.rodata_size };
         let sweep = bpf::compile(filter, &plan, rodata.offset, self.bss).map_err(too_far)?;
         let program = vm::compile(filter, &plan, Stage::Rows).map_err(too_far)?;
-        if sweep.frame_bytes > bpf::FRAME_BYTES_MAX || program.frame_bytes > VM_FRAME_BYTES_MAX {
+        if sweep.frame_bytes > bpf::FRAME_BYTES_MAX || program.frame_bytes > STACK_BYTES_MAX {
             return Err(too_large(filter, "what it computes does not fit the stack"));
         }
         let linked = vm_section::link(&program).map_err(too_far)?;
@@ -181,6 +182,13 @@ fn check_sizes(filter: &Filter, plan: &Plan) -> Result<(), Box<Diagnostic>> {
         let what = format!("its groups would have more than {RECORD_BYTES_MAX} bytes");
         return Err(too_large(filter, &what));
     }
+    if plan.state_size > STATE_BYTES_MAX {
+        let what = format!(
+            "it would keep {} bytes a row; {STATE_BYTES_MAX} are the most",
+            plan.state_size
+        );
+        return Err(too_large(filter, &what));
+    }
     if plan.columns.len() > ROW_COLUMNS_MAX {
         let what = format!("it reads more than {ROW_COLUMNS_MAX} columns");
         return Err(too_large(filter, &what));
@@ -197,4 +205,42 @@ fn too_large(filter: &Filter, what: &str) -> Box<Diagnostic> {
 fn not_writable(filters: &[Filter], error: &ObjectError) -> Diagnostic {
     let span = filters.first().map(|filter| filter.name_span).unwrap_or_default();
     Diagnostic::error("K0091", format!("no object can be written: {error}"), span, "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::compile;
+
+    fn refused(source: &str) -> String {
+        let found = compile("f.kf", source).expect_err("too large");
+        found.iter().map(|d| format!("{} {};", d.code, d.primary.text)).collect()
+    }
+
+    #[test]
+    fn a_filter_with_too_much_history_is_refused() {
+        let parts: Vec<String> = (1..300).map(|i| format!("delta(rss + {i}B) > 1B")).collect();
+        // Chains are limited in length, too.
+        let groups: Vec<String> =
+            parts.chunks(30).map(|part| format!("({})", part.join(" or "))).collect();
+        let source = format!("filter f on process {{ where {} emit pid }}", groups.join(" or "));
+        let found = refused(&source);
+        assert!(found.contains("it would keep 4784 bytes a row"), "{found}");
+    }
+
+    #[test]
+    fn a_filter_that_needs_too_much_stack_is_refused() {
+        // Each value is computed for the first condition and needed again by the second.
+        let terms: Vec<String> = (2..182).map(|i| format!("(rss mod {i}B)")).collect();
+        let sum = |parts: &mut dyn Iterator<Item = &String>| {
+            let terms: Vec<String> = parts.cloned().collect();
+            let groups: Vec<String> =
+                terms.chunks(30).map(|part| format!("({})", part.join(" + "))).collect();
+            groups.join(" + ")
+        };
+        let (once, again) = (sum(&mut terms.iter()), sum(&mut terms.iter().rev()));
+        let source =
+            format!("filter f on process {{ where {once} > 1B and {again} > 2B emit pid }}");
+        let found = refused(&source);
+        assert!(found.contains("does not fit the stack"), "{found}");
+    }
 }

@@ -31,7 +31,23 @@ pub struct Allocation {
     pub frame: i32,
 }
 
+/// Most bytes of one function's stack on every host.
+pub const STACK_BYTES_MAX: u32 = 512;
+
 impl Allocation {
+    /// Bytes of stack that the function needs.
+    #[must_use]
+    pub fn frame_bytes(&self) -> u32 {
+        self.frame.unsigned_abs()
+    }
+
+    /// Whether any host has so much stack. No code can be written for a larger frame: its
+    /// offsets may not fit insns.
+    #[must_use]
+    pub fn fits(&self) -> bool {
+        self.frame_bytes() <= STACK_BYTES_MAX
+    }
+
     /// Whether the function mentions `reg` at all.
     #[must_use]
     pub fn has(&self, reg: VReg) -> bool {

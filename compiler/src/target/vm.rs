@@ -21,11 +21,13 @@ pub fn compile(filter: &Filter, plan: &Plan, stage: Stage) -> Result<Program, Ju
     let mut hooks = VmHooks { record: body.record, size: body.record_size as i32 };
     let allocation = allocate(&body.function, body.frame, |op| hooks.loses(op));
     let mut asm = Asm::new();
-    asm.mov(R6, R1);
-    encode(&body.function, &allocation, &mut asm, &mut hooks);
+    if allocation.fits() {
+        asm.mov(R6, R1);
+        encode(&body.function, &allocation, &mut asm, &mut hooks);
+    }
     Ok(Program {
         code: asm.finish()?,
-        frame_bytes: -allocation.frame as u32,
+        frame_bytes: allocation.frame_bytes(),
         routines: body.function.routines(),
     })
 }

@@ -152,8 +152,10 @@ impl<'a> Groups<'a> {
         let mut hooks = GroupHooks { groups: self, plan, names, record: body.record };
         let allocation = allocate(&body.function, body.frame, |op| hooks.loses(op));
         let mut asm = Asm::new();
-        asm.mov(R6, R3);
-        encode(&body.function, &allocation, &mut asm, &mut hooks);
+        if allocation.fits() {
+            asm.mov(R6, R3);
+            encode(&body.function, &allocation, &mut asm, &mut hooks);
+        }
         let mut all = vec![Subprogram { name: self.finish_symbol(), code: asm.finish()? }];
         for (bit, _) in distinct(self.plan) {
             let mut asm = Asm::new();
@@ -163,7 +165,7 @@ impl<'a> Groups<'a> {
             asm.exit();
             all.push(Subprogram { name: self.forget_symbol(bit), code: asm.finish()? });
         }
-        Ok((all, allocation.frame.unsigned_abs()))
+        Ok((all, allocation.frame_bytes()))
     }
 }
 

@@ -73,6 +73,9 @@ pub(super) fn program(
     let mut asm = Asm::new();
     let mut hooks = BpfHooks { table, plan, columns, names, record: body.record, next: None };
     let allocation = allocate(&body.function, body.frame, |op| hooks.loses(op));
+    if !allocation.fits() {
+        return Ok((Code::default(), allocation.frame_bytes()));
+    }
     let busy = asm.label();
     begin(&mut asm, names.stats, busy);
     columns.sweep_start(&mut asm);
@@ -101,7 +104,7 @@ pub(super) fn program(
     asm.bind(busy);
     asm.load_imm(R0, BUSY);
     asm.exit();
-    Ok((asm.finish()?, allocation.frame.unsigned_abs()))
+    Ok((asm.finish()?, allocation.frame_bytes()))
 }
 
 /// Takes the sweep for itself, clears the counters and notes the time.
