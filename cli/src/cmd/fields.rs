@@ -153,6 +153,13 @@ host does not have is refused at load. **QNX** names the field of QNX's `debug_p
 
 A *counter* only grows while its row lives, which makes it fit for `rate`. A column marked
 *fixed* never changes while its row lives. An *address* needs privilege to be shown.
+
+The hosts agree on every column that both have, but for this: on the vm host `start_time` and
+`age` are exact to a clock tick (10 ms); the context switches of a process are those of its live
+threads, as /proc does not show what dead ones did; `user_time` and `system_time` are scaled to
+add up to the exact sum, where the kernel itself keeps samples; memory counters may differ by a
+batch of pages a CPU. What /proc does not let a user read (`read_bytes` and its like, open files,
+mappings and waits of others) is missing there.
 ";
 
 fn as_markdown(tables: &[Table]) -> String {

@@ -3,8 +3,8 @@
 use super::Procfs;
 use super::maps::Maps;
 use super::parse::{self, Stat};
-use std::fs::{self, File};
-use std::io::Read;
+use rustix::fs::{Mode, OFlags};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Files that columns are found in.
@@ -166,11 +166,29 @@ impl Task {
     }
 }
 
-/// The whole content of a file, in `buffer`.
+/// Bytes that one read(2) asks for: more than most files of a task have.
+const READ_BYTES: usize = 16 << 10;
+/// Most bytes of a file: far more than 65,000 mappings take.
+const FILE_BYTES_MAX: usize = 256 << 20;
+
+/// The whole content of a file, in `buffer`, whose memory is used again and again. The
+/// standard library's own way asks for the size first, which proc files do not have.
 pub(super) fn read<'b>(path: &Path, buffer: &'b mut Vec<u8>) -> Option<&'b [u8]> {
-    buffer.clear();
-    File::open(path).ok()?.read_to_end(buffer).ok()?;
-    Some(buffer)
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty()).ok()?;
+    let mut length = 0;
+    loop {
+        if buffer.len() < length + READ_BYTES {
+            buffer.resize(buffer.len().max(READ_BYTES).saturating_mul(2), 0);
+        }
+        match rustix::io::read(&file, &mut buffer[length..]) {
+            Ok(0) => return buffer.get(..length),
+            Ok(_) if length > FILE_BYTES_MAX => return None,
+            Ok(more) => length += more,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return None,
+        }
+    }
 }
 
 /// The directory's numbered entries.
