@@ -69,7 +69,7 @@ impl VmSession {
     /// # Errors
     /// When the program is refused, or its rows do not fit this schema.
     pub fn new(request: &Request<'_>) -> Result<Self, LoadError> {
-        Self::over(request, Source::Procfs(Box::new(Procfs::new())))
+        Self::over(request, Source::Procfs(Box::default()))
     }
 
     /// As [`VmSession::new`], but each sweep is the next one of a recording.
