@@ -98,6 +98,19 @@ fn operands_come_before_what_uses_them() {
     assert!(filter.doc.starts_with("Processes that burn"));
 }
 
+#[test]
+fn comments_document_what_they_stand_before() {
+    let filter = filter(
+        "# Not about the filter.\n\n# About it,\n# in two lines.\nfilter f on process {\n\
+         param a = 1 # about nothing\n param b = 2 ## about nothing\n\
+         ## About c,\n ## in two lines.\n param c = 3\n # plain\n param d = 4\n\
+         ## too far\n\n param e = 5\n emit pid, a, b, c, d, e }",
+    );
+    assert_eq!(filter.doc, "About it,\nin two lines.");
+    let docs: Vec<&str> = filter.params.iter().map(|param| param.doc.as_str()).collect();
+    assert_eq!(docs, ["", "", "About c,\nin two lines.", "", ""]);
+}
+
 /// One example of each unit, and the type of every operation on each pair; `-` is refused.
 #[test]
 fn the_algebra_of_units() {
@@ -274,8 +287,9 @@ fn a_limit_emits_who_it_is() {
 }
 
 #[test]
-fn every_shipped_filter_is_right_without_a_warning() {
+fn every_shipped_filter_is_right_documented_and_listed() {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../filters");
+    let listed = include_str!("../../../docs/filters.md");
     let mut count = 0;
     for entry in std::fs::read_dir(directory).expect("the filters are there") {
         let path = entry.expect("readable").path();
@@ -288,9 +302,14 @@ fn every_shipped_filter_is_right_without_a_warning() {
                 path.display(),
                 analysis.diagnostics
             );
-            assert!(!analysis.filters[0].doc.is_empty(), "{}", path.display());
+            let filter = &analysis.filters[0];
+            assert!(!filter.doc.is_empty(), "{}", path.display());
+            assert!(filter.params.iter().all(|param| !param.doc.is_empty()), "{}", path.display());
+            let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+            assert_eq!(stem.as_deref(), Some(filter.name.as_str()));
+            assert!(listed.contains(&format!("| `{}` | {} |", filter.name, filter.table.name())));
             count += 1;
         }
     }
-    assert!(count >= 2, "the filters are there");
+    assert!(count >= 15, "{count} filters");
 }

@@ -9,33 +9,32 @@ use super::{NAME_BYTES_MAX, NESTING_MAX, NODES_MAX};
 use crate::diagnostic::{Diagnostic, Span};
 
 impl Parser<'_> {
-    /// Skips comments; returns the last block of them that directly precedes what follows.
-    pub(super) fn comments(&mut self) -> String {
-        let mut plain: Vec<String> = Vec::new();
-        let mut documented: Vec<String> = Vec::new();
-        let mut last_end = None;
-        while let Some(Token { kind: TokenKind::Comment { text, doc }, span }) =
-            self.tokens.get(self.at).cloned()
-        {
-            let between = last_end.map_or("", |end| &self.source[end..span.start]);
-            if between.bytes().filter(|&byte| byte == b'\n').count() > 1 {
-                plain.clear();
-                documented.clear();
+    /// The lines of `##` that stand directly before the next token; with `or_plain`, those of
+    /// `#` when there are none.
+    pub(super) fn documentation(&mut self, or_plain: bool) -> String {
+        let mut line_start = self.peek().span.start;
+        let (mut documented, mut plain) = (Vec::new(), Vec::new());
+        let before = self.tokens[..self.at].iter().rev();
+        for token in before {
+            let TokenKind::Comment { text, doc } = &token.kind else {
+                // What stands behind other words on their line is not about the next one.
+                if !self.source[token.span.end..line_start].contains('\n') {
+                    documented.pop();
+                    plain.pop();
+                }
+                break;
+            };
+            let gap = &self.source[token.span.end..line_start];
+            if gap.bytes().filter(|&byte| byte == b'\n').count() > 1 {
+                break;
             }
-            last_end = Some(span.end);
-            if doc {
-                documented.push(text)
-            } else {
-                plain.push(text)
-            }
-            self.at += 1;
+            line_start = token.span.start;
+            documented.push(if *doc { Some(text.as_str()) } else { None });
+            plain.push(text.as_str());
         }
-        let next = self.tokens.get(self.at).map_or(self.source.len(), |token| token.span.start);
-        let gap = last_end.map_or("", |end| &self.source[end..next]);
-        if gap.bytes().filter(|&byte| byte == b'\n').count() > 1 {
-            return String::new();
-        }
-        if documented.is_empty() { plain.join("\n") } else { documented.join("\n") }
+        let documented: Vec<&str> = documented.into_iter().rev().flatten().collect();
+        plain.reverse();
+        if documented.is_empty() && or_plain { plain.join("\n") } else { documented.join("\n") }
     }
 
     /// The next token that is not a comment.

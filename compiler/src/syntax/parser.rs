@@ -85,7 +85,7 @@ impl Parser<'_> {
         let mut filters = Vec::new();
         let mut complained = false;
         loop {
-            let doc = self.comments();
+            let doc = self.documentation(true);
             let token = self.peek().clone();
             match &token.kind {
                 TokenKind::End => break,
@@ -134,7 +134,7 @@ impl Parser<'_> {
         let mut clauses = Vec::new();
         self.nodes = 0;
         loop {
-            let doc = self.comments();
+            let doc = self.documentation(false);
             let token = self.peek().clone();
             match &token.kind {
                 TokenKind::Symbol("}") => {
