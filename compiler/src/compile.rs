@@ -136,6 +136,7 @@ impl Build {
         self.module.meta.filters.push(meta);
         self.module.rodata.extend(meta::defaults(filter, &plan));
         self.module.programs.push(sweep.program);
+        self.module.programs.extend(sweep.reader);
         self.module.maps.extend(sweep.maps);
         self.module.subprograms.extend(sweep.subprograms);
         self.module.scratch.extend(sweep.scratch);

@@ -33,6 +33,8 @@ pub const FRAME_BYTES_MAX: u32 = 416;
 pub struct Sweep {
     /// The program.
     pub program: Program,
+    /// The same sweep for consumers that read a file; a filter that groups has none.
+    pub reader: Option<Program>,
     /// Its maps.
     pub maps: Vec<Map>,
     /// The functions that its columns need.
@@ -51,6 +53,12 @@ pub struct Sweep {
 #[must_use]
 pub fn sweep_symbol(filter: &str) -> String {
     format!("sweep_{filter}")
+}
+
+/// Symbol of the program that sweeps when a file is read.
+#[must_use]
+pub fn reader_symbol(filter: &str) -> String {
+    format!("read_{filter}")
 }
 
 /// Name of the ring buffer that its records go to.
@@ -89,8 +97,17 @@ pub fn compile(filter: &Filter, plan: &Plan, rodata: u32, bss: u32) -> Result<Sw
         scratch: own,
         params: rodata,
         groups: groups.as_ref(),
+        way: sweep::Way::Call,
     };
     let (code, mut frame_bytes) = sweep::program(filter.table, plan, &body, &columns, &names)?;
+    let reader = if groups.is_none() {
+        let names = sweep::Names { way: sweep::Way::Read, ..names.clone() };
+        let (code, _) = sweep::program(filter.table, plan, &body, &columns, &names)?;
+        let section = ProgramSection::IterTaskSleepable;
+        Some(Program { name: reader_symbol(&filter.name), section, code })
+    } else {
+        None
+    };
     let mut subprograms = columns.subprograms()?;
     let mut routines = body.function.routines();
     let mut values = body.scratch;
@@ -134,6 +151,7 @@ pub fn compile(filter: &Filter, plan: &Plan, rodata: u32, bss: u32) -> Result<Sw
             section: ProgramSection::Syscall,
             code,
         },
+        reader,
         maps,
         subprograms,
         scratch,

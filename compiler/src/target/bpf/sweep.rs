@@ -11,7 +11,7 @@ use kernel_vm::schema::Table;
 use super::columns::{Columns, TASK, WALK_STACK_BYTES, untrusted};
 use super::groups::Groups;
 use crate::asm::{AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R4, R6, Reg, Size};
-use crate::code::Code;
+use crate::code::{Code, FieldPath};
 use crate::lir::Op;
 use crate::lower::Body;
 use crate::plan::Plan;
@@ -19,7 +19,10 @@ use crate::regalloc::allocate;
 use crate::target::encode::{Hooks, encode};
 
 const HELPER_KTIME_GET_BOOT_NS: i32 = 125;
+const HELPER_SEQ_WRITE: i32 = 127;
 const HELPER_RINGBUF_OUTPUT: i32 = 130;
+/// Bytes that one call may put into the file that is read.
+const OUTPUT_BYTES: u32 = 32 << 10;
 const HELPER_TASK_STORAGE_GET: i32 = 156;
 /// `BPF_LOCAL_STORAGE_GET_F_CREATE`
 const STORAGE_CREATE: i64 = 1;
@@ -33,8 +36,12 @@ const ITERATOR: i16 = -24;
 /// What a second sweep at the same time returns.
 const BUSY: i64 = 1;
 
+/// Where a program that is read keeps the file's buffer.
+const OUTPUT: i16 = TASK - WALK_STACK_BYTES - 8;
 /// Bytes of the stack above the row body's frame.
-pub(super) const RESERVED: i32 = TASK as i32 - WALK_STACK_BYTES as i32;
+pub(super) const RESERVED: i32 = OUTPUT as i32;
+/// Where `columns.walk` has its part of it.
+const WALK: i16 = TASK - WALK_STACK_BYTES;
 const _: () = assert!(TASK + 8 == ITERATOR, "the task stands below the iterator");
 
 const VISITED: i16 = offset_of!(SweepStats, visited) as i16;
@@ -60,6 +67,18 @@ pub(super) struct Names<'a> {
     pub(super) params: u32,
     /// What turns rows into groups.
     pub(super) groups: Option<&'a Groups<'a>>,
+    /// How the program is run.
+    pub(super) way: Way,
+}
+
+/// How a program is run, and so where its records go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// By a system call; records go to the ring buffer.
+    Call,
+    /// By reading a file, an iterator over a single thread whose last call, without a
+    /// thread, is the sweep; records are what is read.
+    Read,
 }
 
 /// The program's code and the bytes of stack that it needs.
@@ -77,6 +96,9 @@ pub(super) fn program(
         return Ok((Code::default(), allocation.frame_bytes()));
     }
     let busy = asm.label();
+    if names.way == Way::Read {
+        open_output(&mut asm, busy);
+    }
     begin(&mut asm, names.stats, busy);
     columns.sweep_start(&mut asm);
     asm.call_kfunc("bpf_rcu_read_lock");
@@ -85,7 +107,7 @@ pub(super) fn program(
         asm.mov(R1, R6);
         untrusted(asm, "task_struct");
         asm.mov(R6, R0);
-        columns.walk(asm, RESERVED as i16, |asm, next| {
+        columns.walk(asm, WALK, |asm, next| {
             count(asm, names.stats, VISITED);
             hooks.next = Some(next);
             encode(&body.function, &allocation, asm, &mut hooks);
@@ -102,9 +124,23 @@ pub(super) fn program(
     asm.call_kfunc("bpf_rcu_read_unlock");
     finish(&mut asm, names.stats);
     asm.bind(busy);
-    asm.load_imm(R0, BUSY);
+    // An iterator that returns 1 is asked again.
+    asm.load_imm(R0, if names.way == Way::Call { BUSY } else { 0 });
     asm.exit();
     Ok((asm.finish()?, allocation.frame_bytes()))
+}
+
+/// Keeps the buffer of the file that is read, or goes to `passed` when it is not yet the
+/// last call.
+fn open_output(asm: &mut Asm, passed: Label) {
+    const META: i16 = 0;
+    const ITERATED: i16 = 8;
+    asm.load(Size::Dw, R2, R1, ITERATED);
+    asm.jump_if_imm(Cond::Ne, R2, 0, passed);
+    asm.load(Size::Dw, R1, R1, META);
+    let path = FieldPath { root: "bpf_iter_meta", path: vec!["seq"] };
+    asm.load_field(Size::Dw, R1, R1, path);
+    asm.store(Size::Dw, FP, OUTPUT, R1);
 }
 
 /// Takes the sweep for itself, clears the counters and notes the time.
@@ -179,13 +215,29 @@ pub(super) fn stack_address(asm: &mut Asm, dst: Reg, offset: i32) {
 
 /// Hands the record at `record` on the stack to the consumer.
 pub(super) fn emit(asm: &mut Asm, names: &Names<'_>, record: i32, size: u32) {
-    let fine = asm.label();
-    asm.load_map(R1, names.records);
-    stack_address(asm, R2, record);
-    asm.load_imm(R3, i64::from(size));
-    asm.load_imm(R4, RINGBUF_NO_WAKEUP);
-    asm.call_helper(HELPER_RINGBUF_OUTPUT);
+    let (fine, full) = (asm.label(), asm.label());
+    match names.way {
+        Way::Call => {
+            asm.load_map(R1, names.records);
+            stack_address(asm, R2, record);
+            asm.load_imm(R3, i64::from(size));
+            asm.load_imm(R4, RINGBUF_NO_WAKEUP);
+            asm.call_helper(HELPER_RINGBUF_OUTPUT);
+        }
+        Way::Read => {
+            // One byte too many, and the whole read fails.
+            let most = (OUTPUT_BYTES - 1) / size;
+            asm.load_data(R1, ".bss", names.stats);
+            asm.load(Size::Dw, R0, R1, MATCHED);
+            asm.jump_if_imm(Cond::Ge, R0, most.cast_signed(), full);
+            asm.load(Size::Dw, R1, FP, OUTPUT);
+            stack_address(asm, R2, record);
+            asm.load_imm(R3, i64::from(size));
+            asm.call_helper(HELPER_SEQ_WRITE);
+        }
+    }
     asm.jump_if_imm(Cond::Eq, R0, 0, fine);
+    asm.bind(full);
     count(asm, names.stats, DROPPED);
     asm.bind(fine);
 }
