@@ -8,10 +8,12 @@
 //! **Invariant**: jumps lead forward only, so that a virtual register lives from its first
 //! definition to its last use in the order of the list.
 
+mod function;
 mod tidy;
 
 use kernel_vm::abi::Verdict;
 
+pub use self::function::Function;
 pub use crate::asm::{AluOp, Cond};
 use crate::hir::{ColumnRef, Span};
 
@@ -313,130 +315,5 @@ impl Op {
     #[must_use]
     pub fn diverges(&self) -> bool {
         matches!(self, Self::Jump(_) | Self::Exit(_) | Self::Return(_))
-    }
-}
-
-/// A function in LIR.
-#[derive(Clone, Debug, Default)]
-pub struct Function {
-    /// Its operations.
-    pub ops: Vec<Op>,
-    regs: u32,
-    places: u32,
-}
-
-impl Function {
-    /// How many virtual registers it has.
-    #[must_use]
-    pub fn regs(&self) -> usize {
-        self.regs as usize
-    }
-
-    /// How many places it has.
-    #[must_use]
-    pub fn places(&self) -> usize {
-        self.places as usize
-    }
-
-    /// A register that nothing has written yet.
-    pub fn reg(&mut self) -> VReg {
-        self.regs += 1;
-        VReg(self.regs - 1)
-    }
-
-    /// A place to be bound later.
-    pub fn place(&mut self) -> Place {
-        self.places += 1;
-        Place(self.places - 1)
-    }
-
-    /// Appends an operation.
-    pub fn push(&mut self, op: Op) {
-        self.ops.push(op);
-    }
-
-    /// A register that holds `value`.
-    pub fn constant(&mut self, value: i64) -> VReg {
-        let dst = self.reg();
-        self.push(Op::Const { dst, value });
-        dst
-    }
-
-    /// A register that holds `lhs op rhs`.
-    pub fn alu(&mut self, op: AluOp, lhs: VReg, rhs: impl Into<Operand>) -> VReg {
-        let dst = self.reg();
-        self.push(Op::Alu { op, dst, lhs, rhs: rhs.into() });
-        dst
-    }
-
-    /// `dst = lhs op rhs`, for a register that other paths write too.
-    pub fn alu_into(&mut self, dst: VReg, op: AluOp, lhs: VReg, rhs: impl Into<Operand>) {
-        self.push(Op::Alu { op, dst, lhs, rhs: rhs.into() });
-    }
-
-    /// `dst = src`
-    pub fn mov(&mut self, dst: VReg, src: VReg) {
-        self.push(Op::Mov { dst, src });
-    }
-
-    /// A register that holds `-src`.
-    pub fn neg(&mut self, src: VReg) -> VReg {
-        let dst = self.reg();
-        self.push(Op::Neg { dst, src });
-        dst
-    }
-
-    /// A register that holds the 8 bytes at `base + offset`.
-    pub fn load(&mut self, base: Base, offset: i32) -> VReg {
-        let dst = self.reg();
-        self.push(Op::Load { dst, base, offset });
-        dst
-    }
-
-    /// The 8 bytes at `base + offset` become `src`.
-    pub fn store(&mut self, base: Base, offset: i32, src: impl Into<Operand>) {
-        self.push(Op::Store { base, offset, src: src.into() });
-    }
-
-    /// Goes to `to` if `lhs cond rhs`.
-    pub fn branch(&mut self, cond: Cond, lhs: VReg, rhs: impl Into<Operand>, to: Place) {
-        self.push(Op::Branch { cond, lhs, rhs: rhs.into(), to });
-    }
-
-    /// Goes to `to`.
-    pub fn jump(&mut self, to: Place) {
-        self.push(Op::Jump(to));
-    }
-
-    /// Jumps to `place` come here.
-    pub fn bind(&mut self, place: Place) {
-        self.push(Op::Bind(place));
-    }
-
-    /// A register that holds `routine(args…)`.
-    pub fn call(&mut self, routine: Routine, args: &[VReg]) -> VReg {
-        let dst = self.reg();
-        self.push(Op::Call { dst, routine, args: args.to_vec() });
-        dst
-    }
-
-    /// `count` registers that hold the function's arguments.
-    pub fn entry<const N: usize>(&mut self) -> [VReg; N] {
-        let regs = core::array::from_fn(|_| self.reg());
-        self.push(Op::Entry(regs.to_vec()));
-        regs
-    }
-
-    /// The routines that it calls, each once.
-    #[must_use]
-    pub fn routines(&self) -> Vec<Routine> {
-        let mut found: Vec<Routine> = self
-            .ops
-            .iter()
-            .filter_map(|op| if let Op::Call { routine, .. } = op { Some(*routine) } else { None })
-            .collect();
-        found.sort_unstable();
-        found.dedup();
-        found
     }
 }
