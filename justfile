@@ -25,6 +25,7 @@ fuzz SECONDS="20":
 bench:
     cargo bench --workspace --locked
     tests/bench-cli
+    tests/benches/sweep
 
 # Pages that are made from the sources, then the book if mdbook is installed.
 docs: build
