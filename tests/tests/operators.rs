@@ -26,6 +26,8 @@ const PARAMS: [(&str, &str); 8] = [
 
 /// What an expression means on the values of [`PARAMS`], in that order.
 type Meaning = fn(&[i128; 8]) -> i128;
+/// What a condition says of eight values.
+type Verdict = fn(&[i128; 8]) -> bool;
 
 const ONE: i128 = 1_000_000;
 const PER_SECOND: i128 = 1_000_000_000_000_000;
@@ -77,7 +79,7 @@ const NUMBERS: [(&str, Meaning); 34] = [
 ];
 
 /// Conditions.
-const CONDITIONS: [(&str, fn(&[i128; 8]) -> bool); 14] = [
+const CONDITIONS: [(&str, Verdict); 14] = [
     ("a == b", |&[a, b, ..]| a == b),
     ("a != b", |&[a, b, ..]| a != b),
     ("a < b", |&[a, b, ..]| a < b),
