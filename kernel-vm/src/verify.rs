@@ -181,11 +181,14 @@ pub fn verify_observed<'p>(
     scratch: &mut Scratch<'_>,
     observer: &mut impl Observer,
 ) -> Result<VerifiedProgram<'p>, Rejection> {
-    scan::scan(program, scratch)?;
+    scan::check_size(program, scratch)?;
+    // A buffer may be longer than this program needs; what lies behind is no part of it.
+    let notes = scratch.notes.get_mut(..program.len()).unwrap_or(&mut []);
+    scan::scan(program, notes)?;
     let mut verifier = Verifier {
         program,
         spec,
-        notes: scratch.notes,
+        notes: &mut *notes,
         pool: state::Pool::new(scratch.states),
         current: State::entry(),
         alive: true,
@@ -197,7 +200,7 @@ pub fn verify_observed<'p>(
         let unsaid = Rejection { pc: verifier.pc, kind: RejectionKind::NeverReached };
         return Err(verifier.rejection.take().unwrap_or(unsaid));
     }
-    let max_insns = bound::bound(program, scratch.notes)?;
+    let max_insns = bound::bound(program, notes)?;
     Ok(VerifiedProgram { program, spec, max_insns })
 }
 

@@ -294,7 +294,13 @@ impl Generator {
     }
 
     /// A branch from here to where `actions` more actions are done.
-    fn branch_over(&mut self, insn: Insn, actions: usize) {
+    fn branch_over(&mut self, mut insn: Insn, actions: usize) {
+        if let Insn::JumpIf { width: Width::W64, src: Operand::Imm(imm), .. } = &mut insn
+            && self.pure
+        {
+            // rbpf takes negative immediates for unsigned 32-bit ones.
+            *imm = (*imm).max(0);
+        }
         self.items.push(Item::Branch(insn, self.labels));
         self.pending.push((actions, self.labels, self.guesses, self.written));
         self.labels += 1;

@@ -41,21 +41,27 @@ fn is_function_reference(insn: &Insn) -> bool {
     matches!(insn, Insn::Call(Callee::Local(_)) | Insn::LoadWide { value: Wide::Function(_), .. })
 }
 
-/// Fills the notes, and refuses what cannot be right whatever the values are.
-pub(super) fn scan(program: &[RawInsn], scratch: &mut Scratch<'_>) -> Result<(), Rejection> {
-    let reject = |pc, kind| Err(Rejection { pc, kind });
+/// Refuses programs that are too long, and memory that is too short for them.
+pub(super) fn check_size(program: &[RawInsn], scratch: &Scratch<'_>) -> Result<(), Rejection> {
+    let reject = |kind| Err(Rejection { pc: 0, kind });
     if program.is_empty() || program.len() > INSNS_MAX {
-        return reject(0, RejectionKind::BadLength { slots: program.len() });
+        return reject(RejectionKind::BadLength { slots: program.len() });
     }
     let needed = (Scratch::notes_needed(program.len()), Scratch::states_needed(program.len()));
     if scratch.notes.len() < needed.0 || scratch.states.len() < needed.1 {
-        return reject(0, RejectionKind::ScratchTooSmall);
+        return reject(RejectionKind::ScratchTooSmall);
     }
-    scratch.notes.fill(Note::default());
-    mark(scratch.notes, 0, flags::FUNCTION | flags::REACHED);
+    Ok(())
+}
+
+/// Fills the notes, one for each slot, and refuses what cannot be right whatever the values
+/// are.
+pub(super) fn scan(program: &[RawInsn], notes: &mut [Note]) -> Result<(), Rejection> {
+    notes.fill(Note::default());
+    mark(notes, 0, flags::FUNCTION | flags::REACHED);
     walk(program, |pc, insn| {
         if insn.slots().count() == 2 {
-            mark(scratch.notes, pc.saturating_add(1), flags::SECOND);
+            mark(notes, pc.saturating_add(1), flags::SECOND);
         }
         if let Some((target, _)) = target(pc, insn) {
             if target <= pc {
@@ -65,12 +71,12 @@ pub(super) fn scan(program: &[RawInsn], scratch: &mut Scratch<'_>) -> Result<(),
                 return Err(RejectionKind::JumpOutside);
             }
             if is_function_reference(insn) {
-                mark(scratch.notes, target, flags::FUNCTION);
+                mark(notes, target, flags::FUNCTION);
             }
         }
         Ok(())
     })?;
-    reach(program, scratch.notes)
+    reach(program, notes)
 }
 
 /// Follows every edge once; all go forward, so one walk suffices.

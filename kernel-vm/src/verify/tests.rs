@@ -358,3 +358,13 @@ fn adversarial_shapes_stay_linear() {
     many.push(EXIT);
     refused(&many, "open at once");
 }
+
+#[test]
+fn a_longer_buffer_is_no_part_of_the_program() {
+    let program = slots(&[mov(R0, Imm(1)), mov(R1, Imm(1))]);
+    let mut notes = vec![Note::default(); 100];
+    let mut states = vec![State::default(); 100];
+    let mut scratch = Scratch { notes: &mut notes, states: &mut states };
+    let rejection = verify(&program, SPEC, &mut scratch).unwrap_err();
+    assert_eq!((rejection.pc, rejection.kind), (1, RejectionKind::FallsOffEnd));
+}

@@ -81,7 +81,11 @@ impl Generator {
         if self.pure && matches!(op, AluOp::Sdiv | AluOp::Smod) {
             op = AluOp::Add;
         }
-        let (width, mut src) = (self.width(), self.operand());
+        let (mut width, mut src) = (self.width(), self.operand());
+        if self.pure && op == AluOp::Mod {
+            // rbpf keeps the upper half in a 32-bit remainder by zero.
+            width = Width::W64;
+        }
         if let Operand::Imm(imm) = &mut src {
             match op {
                 // rbpf does not take what the kernel does not: these are constants' edges.
@@ -110,8 +114,9 @@ impl Generator {
         let dst = self.number();
         let width = self.width();
         let insn = match self.below(if self.pure { 3 } else { 5 }) {
-            0 => Insn::Neg { width, dst },
-            1 => Insn::End {
+            // rbpf cannot negate the minimum in a build with overflow checks.
+            0 if !self.pure => Insn::Neg { width, dst },
+            0 | 1 => Insn::End {
                 order: if self.pure { ByteOrder::Be } else { self.pick(ByteOrder::ALL) },
                 size: self.pick(&[Size::H, Size::W, Size::Dw]),
                 dst,
@@ -137,7 +142,7 @@ impl Generator {
         if self.one_in(12) {
             // The insn after a jump needs a way to it: a branch over the jump.
             let (dst, cond) = (self.number(), self.pick(Cond::ALL));
-            let src = Operand::Imm(self.edge());
+            let src = Operand::Imm(self.edge().max(0));
             let around = Insn::JumpIf { width: Width::W64, cond, dst, src, off: 1 };
             self.emit(around);
             self.branch_over(Insn::Jump { off: 0, long: false }, over);
@@ -222,7 +227,9 @@ impl Generator {
             7 => {
                 let cond = self.pick(&[Cond::Gt, Cond::Sgt, Cond::Lt, Cond::Ne, Cond::Set]);
                 self.guard(Width::W64, cond, index, bound);
-                self.alu(AluOp::Smod, index, Operand::Imm(4));
+                // rbpf has no signed remainder.
+                let op = if self.pure { AluOp::Mod } else { AluOp::Smod };
+                self.alu(op, index, Operand::Imm(4));
                 self.alu(AluOp::Add, index, Operand::Imm(3));
             }
             _ => {
