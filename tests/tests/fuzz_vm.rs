@@ -65,7 +65,7 @@ fn try_program(program: &[RawInsn], buffer: &mut ScratchBuffer, stack: &mut Stac
         // A bound may be proven that is higher than this test's fuel, which the engines
         // count each in its own way.
         (Err(fault), _) if fault.kind == FaultKind::OutOfFuel => {}
-        (_, Err(RunError::OutOfFuel)) => {}
+        (Ok(_), Err(RunError::OutOfFuel)) => {}
         (checked, ran) => {
             assert_eq!(Ok(checked.expect("it was verified")), ran);
             assert_eq!(state, other);
