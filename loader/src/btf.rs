@@ -12,6 +12,7 @@
 pub(crate) mod builder;
 pub mod ext;
 pub mod kernel;
+mod lanes;
 mod sanitise;
 #[cfg(test)]
 mod tests;
@@ -20,7 +21,9 @@ mod types;
 pub use sanitise::{DataLayout, for_kernel};
 pub use types::{Array, EnumValue, Kind, Member, TypeView};
 
+use lanes::Lane;
 use std::ops::{Deref, Range};
+use types::Skimmed;
 
 /// Every how many types the index has an entry.
 const INDEX_STRIDE: usize = 16;
@@ -116,8 +119,8 @@ pub struct Btf<B> {
     data: B,
     types: Range<usize>,
     strings: Range<usize>,
-    /// The offset of each [`INDEX_STRIDE`]th type, from type 1 on.
-    index: Vec<u32>,
+    /// Where the types are, in the order of their ids.
+    lanes: Vec<Lane>,
     count: u32,
 }
 
@@ -132,21 +135,44 @@ impl<B: Deref<Target = [u8]>> Btf<B> {
     ) -> Result<Self, BtfError> {
         let bytes: &[u8] = &data;
         let (types, strings) = sections(bytes)?;
-        let mut index = Vec::with_capacity(types.len() / (TYPE_BYTES * INDEX_STRIDE) / 2);
+        let mut index = Vec::new();
         let names = Strings { bytes: &bytes[strings.clone()], base: strings.start };
         let mut rest = &bytes[types.clone()];
         let mut count = 0_u32;
         while !rest.is_empty() {
             let at = types.end - rest.len();
             if (count as usize).is_multiple_of(INDEX_STRIDE) {
-                index.push(u32::try_from(at).map_err(|_| too_large(bytes.len()))?);
+                index.push(at as u32);
             }
             count += 1;
             let (view, next) = types::read(rest, at, TypeId(count))?;
             visit(&names, view)?;
             rest = next;
         }
-        Ok(Self { types, strings, index, count, data })
+        let lanes = vec![Lane::whole(count, index, types.end)];
+        Ok(Self { types, strings, lanes, count, data })
+    }
+
+    /// Reads `data`, which is large, and shows the name and kind of each type to `visit`
+    /// with the number of its lane and its number within the lane.
+    /// [`Btf::lane_starts`] says which ids these are.
+    ///
+    /// `Err` with the data when they have to be [parsed](Self::parse).
+    fn skim(data: B, mut visit: impl FnMut(&Strings<'_>, usize, u32, Skimmed)) -> Result<Self, B> {
+        let bytes: &[u8] = &data;
+        let Ok((types, strings)) = sections(bytes) else { return Err(data) };
+        let names = Strings { bytes: &bytes[strings.clone()], base: strings.start };
+        let show = |lane, number, skimmed| visit(&names, lane, number, skimmed);
+        let Some(lanes) = lanes::walk(bytes, types.clone(), strings.len(), show) else {
+            return Err(data);
+        };
+        let count = lanes.iter().map(|lane| lane.count).sum();
+        Ok(Self { types, strings, lanes, count, data })
+    }
+
+    /// How many types come before each lane.
+    fn lane_starts(&self) -> impl Iterator<Item = u32> {
+        self.lanes.iter().map(|lane| lane.before)
     }
 
     /// How many types there are, `void` not counted.
@@ -173,11 +199,10 @@ impl<B: Deref<Target = [u8]>> Btf<B> {
     /// [`BtfErrorKind::NoSuchType`].
     pub fn ty(&self, id: TypeId) -> Result<TypeView<'_>, BtfError> {
         let missing = || BtfError { offset: 0, kind: BtfErrorKind::NoSuchType { id: id.0 } };
-        let number = id.0.checked_sub(1).ok_or_else(missing)? as usize;
-        if id.0 > self.count {
-            return Err(missing());
-        }
-        let start = *self.index.get(number / INDEX_STRIDE).ok_or_else(missing)? as usize;
+        let number = id.0.checked_sub(1).filter(|_| id.0 <= self.count).ok_or_else(missing)?;
+        let lane = self.lanes.iter().rfind(|lane| lane.before <= number).ok_or_else(missing)?;
+        let number = (number - lane.before) as usize;
+        let start = *lane.index.get(number / INDEX_STRIDE).ok_or_else(missing)? as usize;
         let mut rest = self.data.get(start..self.types.end).ok_or_else(missing)?;
         for _ in 0..number % INDEX_STRIDE {
             rest = types::read(rest, self.types.end - rest.len(), id)?.1;

@@ -3,6 +3,7 @@
 //! **Invariant**: the scan happens once for each load; a name that was not wanted before
 //! it cannot be asked for after it.
 
+use super::lanes::LANES;
 use super::{Btf, BtfError, Kind, Strings, TypeId};
 use std::collections::HashMap;
 use std::ops::Deref;
@@ -18,13 +19,19 @@ pub fn essential(name: &str) -> &str {
 }
 
 /// Names to look for. Names are compared without flavours.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Wanted {
     names: HashMap<Box<str>, usize>,
     found: Vec<Vec<(Kind, TypeId)>>,
-    /// Which hashes of first four bytes occur, so that most names are passed by without a
-    /// look at the table.
-    prefixes: [u64; 16],
+    /// A bit for each hash of the first four bytes of a wanted name: nearly all names are
+    /// passed by with one look at it.
+    beginnings: Box<[u64; 1024]>,
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self { names: HashMap::new(), found: Vec::new(), beginnings: Box::new([0; 1024]) }
+    }
 }
 
 impl Wanted {
@@ -34,64 +41,48 @@ impl Wanted {
         if name.is_empty() || self.names.contains_key(name) {
             return;
         }
-        let slot = prefix_slot(name.as_bytes());
-        self.prefixes[slot >> 6] |= 1 << (slot & 63);
+        match *name.as_bytes() {
+            [a, b, c, d, ..] => self.add_beginning([a, b, c, d]),
+            // A shorter name is followed by its end or by a flavour.
+            [a, b, c] => [0, b'_'].into_iter().for_each(|d| self.add_beginning([a, b, c, d])),
+            [a, b] => {
+                (0..=u8::MAX).for_each(|next| self.add_beginning([a, b, 0, next]));
+                self.add_beginning([a, b, b'_', b'_']);
+            }
+            _ => *self.beginnings = [u64::MAX; 1024],
+        }
         self.names.insert(name.into(), self.found.len());
         self.found.push(Vec::new());
     }
 
-    /// Notes the type if its name is wanted.
-    #[inline]
-    fn offer(&mut self, strings: &Strings<'_>, name: u32, kind: Kind, id: TypeId) {
-        let Some(rest) = strings.rest(name) else { return };
-        let slot = prefix_slot(rest);
-        if self.prefixes[slot >> 6] >> (slot & 63) & 1 == 0 {
-            return;
+    fn add_beginning(&mut self, beginning: [u8; 4]) {
+        let (word, bit) = slot(beginning);
+        self.beginnings[word] |= 1 << bit;
+    }
+
+    /// Which of the names it is, if it is wanted.
+    #[inline(always)]
+    fn index_of(&self, strings: &Strings<'_>, name: u32) -> Option<usize> {
+        if let Some(&beginning) = strings.rest(name)?.first_chunk() {
+            let (word, bit) = slot(beginning);
+            if self.beginnings[word] >> bit & 1 == 0 {
+                return None;
+            }
         }
-        self.note(strings, name, kind, id);
+        self.look_up(strings, name)
     }
 
     #[cold]
-    fn note(&mut self, strings: &Strings<'_>, name: u32, kind: Kind, id: TypeId) {
-        let Ok(name) = strings.get(name) else { return };
-        if let Some(&index) = self.names.get(essential(name)) {
-            self.found[index].push((kind, id));
-        }
+    fn look_up(&self, strings: &Strings<'_>, name: u32) -> Option<usize> {
+        self.names.get(essential(strings.get(name).ok()?)).copied()
     }
 }
 
-/// The bytes of a name at the very end of the strings.
-#[cold]
-fn short_word(name: &[u8]) -> u64 {
-    name.iter().take(8).rev().fold(0, |word, &byte| word << 8 | u64::from(byte))
-}
-
-/// The highest bit of the byte where a flavour begins, which is not the first one.
-#[cold]
-fn flavour_end(name: &[u8]) -> u64 {
-    let flavour = (1..6).find(|&at| name.get(at..).is_some_and(|name| name.starts_with(b"___")));
-    flavour.map_or(0, |at| 0x80 << (8 * at))
-}
-
-/// A number below 1024 from the first six bytes of a name without its flavour.
+/// The word and the bit of a name's beginning in [`Wanted::beginnings`].
 #[inline(always)]
-fn prefix_slot(name: &[u8]) -> usize {
-    const LOW_BITS: u64 = 0x0101_0101_0101_0101;
-    const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
-    // Sets the highest bit of each byte that is zero; exact up to the first of them.
-    let zeros = |word: u64| word.wrapping_sub(LOW_BITS) & !word & HIGH_BITS;
-    let word = match name.first_chunk::<8>() {
-        Some(chunk) => u64::from_le_bytes(*chunk),
-        None => short_word(name),
-    };
-    let mut ends = zeros(word) | 1 << 55;
-    let underscores = zeros(word ^ (LOW_BITS * b'_' as u64));
-    if underscores & underscores >> 8 != 0 {
-        ends |= flavour_end(name);
-    }
-    let first_end = ends & ends.wrapping_neg();
-    let kept = word & (first_end >> 7).wrapping_sub(1);
-    (kept.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54) as usize
+const fn slot(beginning: [u8; 4]) -> (usize, u32) {
+    let hash = u32::from_le_bytes(beginning).wrapping_mul(0x9e37_79b9) >> 16;
+    ((hash >> 6) as usize, hash & 63)
 }
 
 /// The kernel's types and where the wanted ones are.
@@ -107,12 +98,31 @@ impl<B: Deref<Target = [u8]>> KernelBtf<B> {
     /// # Errors
     /// [`BtfError`] when the data are no BTF.
     pub fn scan(data: B, mut wanted: Wanted) -> Result<Self, BtfError> {
-        let btf = Btf::parse(data, |strings, view| {
-            if view.name != 0 && is_nameable(view.kind) {
-                wanted.offer(strings, view.name, view.kind, view.id);
+        let mut seen: [Vec<(usize, Kind, u32)>; LANES] = Default::default();
+        let skimmed = Btf::skim(data, |strings, lane, number, skimmed| {
+            if let Some(index) = wanted.index_of(strings, skimmed.name)
+                && let Some(kind) = skimmed.kind()
+            {
+                seen[lane].push((index, kind, number));
             }
-            Ok(())
-        })?;
+        });
+        let btf = match skimmed {
+            Ok(btf) => btf,
+            Err(data) => {
+                seen.iter_mut().for_each(Vec::clear);
+                Btf::parse(data, |strings, view| {
+                    if let Some(index) = wanted.index_of(strings, view.name) {
+                        seen[0].push((index, view.kind, view.id.0));
+                    }
+                    Ok(())
+                })?
+            }
+        };
+        for (before, seen) in btf.lane_starts().zip(seen) {
+            for (index, kind, number) in seen.into_iter().filter(|seen| is_nameable(seen.1)) {
+                wanted.found[index].push((kind, TypeId(before + number)));
+            }
+        }
         Ok(Self { btf, wanted })
     }
 

@@ -116,3 +116,74 @@ fn the_kernel_is_not_shown_what_it_refuses() {
     let empty = clean.ty(ksyms).unwrap();
     assert_eq!((empty.kind, empty.members, empty.name), (Kind::Struct, 0, 0));
 }
+
+/// Typedefs, structs and functions enough for several lanes; `odd` adds what is special.
+fn large(odd: impl Fn(&mut Builder)) -> Builder {
+    let mut builder = Builder::new();
+    let int = builder.int("int", 4, true);
+    for i in 0..5000 {
+        let shape = builder.structure(&format!("s{i}"), 8, &[("a", int, 0, 0), ("b", int, 32, 0)]);
+        let proto = builder.add(Kind::FuncProto, "", false, 1, 0, &[0, shape.0]);
+        builder.add(Kind::Func, &format!("f{i}"), false, 2, proto.0, &[]);
+        if i % 500 == 0 {
+            odd(&mut builder);
+        }
+    }
+    builder
+}
+
+/// Says in how many lanes.
+fn agrees_with_a_plain_walk(builder: &Builder) -> usize {
+    let bytes = builder.bytes();
+    let plain = builder.build();
+    let names = ["int", "s0", "s17", "s4999", "f2500", "f4999", "ab", "x"];
+    let mut wanted = Wanted::default();
+    names.iter().for_each(|name| wanted.add(name));
+    let kernel = KernelBtf::scan(&bytes[..], wanted).unwrap();
+    assert_eq!(kernel.types().count(), plain.count());
+    for id in (1..=plain.count()).map(TypeId) {
+        let (one, other) = (kernel.types().ty(id).unwrap(), plain.ty(id).unwrap());
+        assert_eq!((one.id, one.kind, one.name), (id, other.kind, other.name));
+    }
+    for name in names {
+        let found = plain.iter().filter(|view| essential(plain.name(view).unwrap()) == name);
+        let found: Vec<_> = found.map(|view| (view.kind, view.id)).collect();
+        assert_eq!(kernel.named(name), found, "{name}");
+    }
+    kernel.types().lane_starts().count()
+}
+
+#[test]
+fn lanes_see_what_a_plain_walk_sees() {
+    assert_eq!(agrees_with_a_plain_walk(&large(|_| {})), 4);
+    let flavoured = large(|builder| {
+        builder.structure("ab___mine", 4, &[]);
+        builder.structure("x", 4, &[]);
+        builder.structure("x___other", 4, &[]);
+    });
+    assert_eq!(agrees_with_a_plain_walk(&flavoured), 4);
+}
+
+#[test]
+fn members_that_look_like_types_mislead_nobody() {
+    // The members of these read as thousands of typedefs in a row.
+    let decoy = [1, (Kind::Typedef as u32) << 24, 1].repeat(10_000);
+    agrees_with_a_plain_walk(&large(|builder| {
+        builder.add(Kind::Struct, "decoy", false, 10_000, 4, &decoy);
+    }));
+}
+
+#[test]
+fn a_fault_in_any_lane_is_the_fault_that_a_plain_walk_meets() {
+    let bytes = large(|_| {}).bytes();
+    let (types, _) = sections(&bytes).unwrap();
+    for percent in [1, 30, 50, 70, 99] {
+        let mut broken = bytes.clone();
+        let at = types.start + types.len() / 100 * percent;
+        broken[at..at + 64].fill(0xff);
+        let scanned = KernelBtf::scan(&broken[..], Wanted::default()).map(|_| ());
+        let plain = Btf::parse(&broken[..], |_, _| Ok(())).map(|_| ());
+        assert!(plain.is_err());
+        assert_eq!(scanned, plain);
+    }
+}

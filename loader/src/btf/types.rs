@@ -223,6 +223,50 @@ pub struct EnumValue {
     pub value: u64,
 }
 
+/// What a walk that looks for names has to know of a type.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Skimmed {
+    /// Offset of its name in the string section; 0 for none.
+    pub(super) name: u32,
+    /// The number of its kind.
+    kind: u8,
+    /// Its bytes with all that belongs to it.
+    pub(super) bytes: usize,
+}
+
+impl Skimmed {
+    /// What it is.
+    pub(super) const fn kind(self) -> Option<Kind> {
+        match Kind::BY_NUMBER[(self.kind & 0x1f) as usize] {
+            Some((kind, ..)) => Some(kind),
+            None => None,
+        }
+    }
+}
+
+/// As much of the type at `at` as a walk needs; `None` when it is malformed. That it does
+/// not reach beyond the end is known only when the walk arrives there exactly.
+#[inline(always)]
+pub(super) fn skim(types: &[u8], at: usize) -> Option<Skimmed> {
+    /// Bytes of the common and the fixed part, and of each member; 0 for an unknown kind.
+    const BYTES: [(u8, u8); 32] = {
+        let mut bytes = [(0, 0); 32];
+        let mut i = 0;
+        while i < bytes.len() {
+            if let Some((_, fixed, each)) = Kind::BY_NUMBER[i] {
+                bytes[i] = (TYPE_BYTES as u8 + fixed, each);
+            }
+            i += 1;
+        }
+        bytes
+    };
+    let [n0, n1, n2, n3, v0, v1, _, kind, ..] = *types.get(at..)?.first_chunk::<TYPE_BYTES>()?;
+    let (fixed, each) = BYTES[(kind & 0x1f) as usize];
+    let bytes = usize::from(fixed) + usize::from(each) * usize::from(u16::from_le_bytes([v0, v1]));
+    let name = u32::from_le_bytes([n0, n1, n2, n3]);
+    (fixed != 0).then_some(Skimmed { name, kind, bytes })
+}
+
 /// The type at the start of `rest`, which begins at byte `offset`, and what follows it.
 #[inline]
 pub(super) fn read(
@@ -253,6 +297,12 @@ pub(super) fn read(
 }
 
 impl<'a> TypeView<'a> {
+    /// Whether the parts that hardly any value fits make sense, with `names` bytes of names.
+    pub(super) fn is_credible(&self, names: usize) -> bool {
+        let has_members = self.kind.member_bytes() != 0;
+        (self.name as usize) < names && (has_members || self.members <= 2)
+    }
+
     /// The type that a pointer, typedef, qualifier, function or variable refers to.
     #[must_use]
     pub const fn target(&self) -> TypeId {
