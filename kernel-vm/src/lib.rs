@@ -32,11 +32,14 @@ pub mod abi;
 pub mod asm;
 pub mod checked;
 pub mod domain;
+#[cfg(any(feature = "ffi", test))]
+pub mod ffi;
 pub mod helper;
 pub mod isa;
 #[cfg(feature = "object")]
 pub mod literal;
 pub mod map;
+pub mod module;
 #[cfg(feature = "object")]
 pub mod object;
 pub mod run;

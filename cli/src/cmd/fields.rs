@@ -90,7 +90,8 @@ fn as_json(tables: &[Table]) -> String {
                 "hosts": {
                     "bpf": json_since(column.bpf),
                     "vm": json_since(column.procfs),
-                    "module": json_since(column.module),
+                    "module": kernel_vm::module::has(table, column)
+                        .then(|| json_since(column.module)),
                 },
             });
             let _ = writeln!(out, "{value}");

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: GPL-2.0 OR MIT OR Apache-2.0 */
+/* A filter of /dev/kfilter: what is loaded, what it remembers, what it found. */
+#ifndef KFILTER_H
+#define KFILTER_H
+
+#include <linux/mutex.h>
+#include <linux/sched.h>
+#include <linux/sched/signal.h>
+#include <linux/types.h>
+
+#include "kfilter_abi.h"
+#include "kfilter_vm.h"
+
+#define X(name, number, bytes, tables) KFILTER_COLUMN_##name = number,
+enum kfilter_column { KFILTER_COLUMNS(X) };
+#undef X
+
+/* What a sweep must look up for a row, beside the task itself. */
+#define KFILTER_NEEDS_SUMS	1	/* counters, added up over a process's threads */
+#define KFILTER_NEEDS_MEMORY	2	/* the address space */
+#define KFILTER_NEEDS_RESIDENT	4	/* its counters of resident pages */
+
+/* A column of the row and where it stands there. */
+struct kfilter_cell {
+	u16 column;
+	u16 offset;
+};
+
+/* What a filter remembers of one task. */
+struct kfilter_past {
+	struct kfilter_past *next;
+	u64 started_ns;
+	pid_t nr;
+	u64 bytes[];
+};
+
+/* In the order of the task's numbers, as sweeps go. */
+struct kfilter_history {
+	struct kfilter_past *first;
+	struct kfilter_past **at;	/* where this sweep is */
+	struct kfilter_past *spare;
+	unsigned int spares;
+	unsigned long kept;
+};
+
+struct kfilter_records {
+	u8 *bytes;
+	size_t room;
+	size_t used;
+};
+
+struct kfilter {
+	struct mutex lock;
+	bool loaded;
+	struct kfilter_header header;
+	struct kfilter_why why;
+	struct kfilter_stats stats;
+	struct kfilter_vm vm;
+	struct kfilter_vm_host host;
+	struct kfilter_vm_run run;
+	unsigned int needs;
+	struct kfilter_cell cells[KFILTER_COLUMNS_MAX];
+	void *program;
+	u8 *params;
+	u8 *row;
+	void *stack;
+	struct kfilter_history history;
+	struct kfilter_records records;
+	/* The sweep under way. */
+	bool emitted;
+	unsigned int rows_a_chunk;
+	long budget;			/* work that is left until others may run */
+};
+
+/* The counters of a thread, or of a process with all its threads. */
+struct kfilter_sums {
+	u64 exec, user, system;
+	u64 minor_faults, major_faults;
+	u64 voluntary, involuntary;
+	u64 read_bytes, write_bytes, read_chars, write_chars;
+};
+
+/* An address space; all zeros for a task that has none. */
+struct kfilter_memory {
+	u64 file, anon, shared, swap;
+	u64 peak, total, page_tables, locked, stack, data, mappings;
+};
+
+/* load.c */
+int kfilter_load(struct kfilter *kf, const void __user *from, size_t length);
+void kfilter_unload(struct kfilter *kf);
+
+/* sweep.c */
+int kfilter_sweep(struct kfilter *kf);
+int32_t kfilter_emit(void *context, const uint8_t *record, size_t length);
+uint64_t kfilter_now(void *context);
+
+/* history.c */
+int kfilter_history_reserve(struct kfilter *kf);
+u8 *kfilter_history_of(struct kfilter *kf, pid_t nr, u64 started_ns);
+void kfilter_history_end(struct kfilter *kf);
+void kfilter_history_free(struct kfilter *kf);
+
+/* row.c */
+unsigned int kfilter_column_needs(u32 column, u32 table);
+void kfilter_fill(struct kfilter *kf, struct task_struct *task);
+
+/* process.c */
+void kfilter_sum(struct kfilter *kf, struct task_struct *task, struct kfilter_sums *sums);
+u64 kfilter_system_time(const struct kfilter_sums *sums);
+u64 kfilter_open_files(struct task_struct *task);
+
+/* memory.c */
+void kfilter_measure(struct task_struct *task, bool resident, struct kfilter_memory *memory);
+
+extern unsigned long kfilter_history_max;
+extern unsigned long kfilter_records_max;
+
+#endif

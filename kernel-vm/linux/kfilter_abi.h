@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: GPL-2.0 OR MIT OR Apache-2.0 */
+/* Made from kernel-vm/src/module.rs and schema.rs; a test of theirs compares. */
+#ifndef KFILTER_ABI_H
+#define KFILTER_ABI_H
+
+#include <linux/types.h>
+
+#define KFILTER_MAGIC 0x544c464b
+#define KFILTER_VERSION 1
+#define KFILTER_SCHEMA_VERSION 1
+#define KFILTER_INSNS_MAX 65536
+#define KFILTER_RUN_INSNS_MAX 1048576
+#define KFILTER_REGION_BYTES_MAX 16384
+#define KFILTER_COLUMNS_MAX 64
+#define KFILTER_ROW_HEADER_BYTES 16
+#define KFILTER_IOC_INFO 0x800c4b01
+#define KFILTER_IOC_WHY 0x80084b02
+#define KFILTER_IOC_STATS 0x80484b03
+#define KFILTER_IOC_PARAMS 0x40004b04
+#define KFILTER_REFUSED_HEADER 1001
+#define KFILTER_REFUSED_VERSION 1002
+#define KFILTER_REFUSED_TABLE 1003
+#define KFILTER_REFUSED_COLUMN 1004
+#define KFILTER_REFUSED_ROW 1005
+#define KFILTER_REFUSED_SIZE 1006
+#define KFILTER_REFUSED_RUN 1007
+#define KFILTER_TABLE_PROCESS 1
+#define KFILTER_TABLE_THREAD 2
+
+struct kfilter_header {
+	__u32 magic;
+	__u32 version;
+	__u32 schema;
+	__u32 table;
+	__u32 columns;
+	__u32 row_size;
+	__u32 state_size;
+	__u32 params_size;
+	__u32 record_size;
+	__u32 insns;
+};
+
+struct kfilter_place {
+	__u32 column;
+	__u32 offset;
+};
+
+struct kfilter_info {
+	__u32 version;
+	__u32 schema;
+	__u32 reserved;
+};
+
+struct kfilter_why {
+	__u32 where;
+	__u32 reason;
+};
+
+struct kfilter_stats {
+	__u64 sweeps;
+	__u64 visited;
+	__u64 matched;
+	__u64 unreadable;
+	__u64 warming;
+	__u64 dropped;
+	__u64 started_ns;
+	__u64 took_ns;
+	__u64 busy;
+};
+
+/* X(name, number, bytes, set of tables) */
+#define KFILTER_COLUMNS(X) \
+	X(PID, 1, 8, 6) \
+	X(TID, 2, 8, 4) \
+	X(PPID, 3, 8, 6) \
+	X(VPID, 4, 8, 6) \
+	X(VTID, 5, 8, 4) \
+	X(SESSION, 6, 8, 6) \
+	X(PGRP, 7, 8, 6) \
+	X(UID, 8, 8, 6) \
+	X(GID, 9, 8, 6) \
+	X(EUID, 10, 8, 6) \
+	X(COMM, 11, 16, 6) \
+	X(STATE, 12, 8, 6) \
+	X(KERNEL_THREAD, 13, 8, 6) \
+	X(EXITING, 14, 8, 6) \
+	X(PRIORITY, 20, 8, 6) \
+	X(NICE, 21, 8, 6) \
+	X(RT_PRIORITY, 22, 8, 6) \
+	X(POLICY, 23, 8, 6) \
+	X(PROCESSOR, 24, 8, 6) \
+	X(CPU_TIME, 25, 8, 6) \
+	X(USER_TIME, 26, 8, 6) \
+	X(SYSTEM_TIME, 27, 8, 6) \
+	X(START_TIME, 28, 8, 6) \
+	X(AGE, 29, 8, 6) \
+	X(THREADS, 30, 8, 6) \
+	X(CHILDREN_TIME, 31, 8, 6) \
+	X(RSS, 40, 8, 6) \
+	X(RSS_ANON, 41, 8, 6) \
+	X(RSS_FILE, 42, 8, 6) \
+	X(RSS_SHARED, 43, 8, 6) \
+	X(SWAP, 44, 8, 6) \
+	X(VIRTUAL_SIZE, 45, 8, 6) \
+	X(PAGE_TABLES, 46, 8, 6) \
+	X(LOCKED, 47, 8, 6) \
+	X(STACK, 48, 8, 6) \
+	X(DATA, 49, 8, 6) \
+	X(PEAK_RSS, 50, 8, 6) \
+	X(MINOR_FAULTS, 60, 8, 6) \
+	X(MAJOR_FAULTS, 61, 8, 6) \
+	X(PAGE_FAULTS, 62, 8, 6) \
+	X(VOLUNTARY_SWITCHES, 63, 8, 6) \
+	X(INVOLUNTARY_SWITCHES, 64, 8, 6) \
+	X(CONTEXT_SWITCHES, 65, 8, 6) \
+	X(READ_BYTES, 66, 8, 6) \
+	X(WRITE_BYTES, 67, 8, 6) \
+	X(READ_CHARS, 68, 8, 6) \
+	X(WRITE_CHARS, 69, 8, 6) \
+	X(OOM_SCORE_ADJ, 70, 8, 6) \
+	X(CGROUP, 71, 8, 6) \
+	X(FILES, 80, 8, 6) \
+	X(FILE_LIMIT, 81, 8, 6) \
+	X(MAPPINGS, 82, 8, 6)
+
+#endif

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT OR Apache-2.0
+/*
+ * /dev/kfilter: an open file is a loaded filter.
+ *
+ * One write loads it, reads sweep and return records, and closing the file frees all of it.
+ * The filter's program was verified by kernel-vm before it is run; see load.c.
+ */
+#include <linux/capability.h>
+#include <linux/fs.h>
+#include <linux/miscdevice.h>
+#include <linux/module.h>
+#include <linux/poll.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "kfilter.h"
+
+unsigned long kfilter_history_max = 64UL << 20;
+module_param_named(history_bytes, kfilter_history_max, ulong, 0644);
+MODULE_PARM_DESC(history_bytes, "Most bytes that a filter remembers about tasks");
+
+unsigned long kfilter_records_max = 64UL << 20;
+module_param_named(record_bytes, kfilter_records_max, ulong, 0644);
+MODULE_PARM_DESC(record_bytes, "Most bytes of records of a sweep; what finds no room is counted");
+
+/* Rows are of all pid namespaces and users, so who opens it must see all of them anyway. */
+static int kfilter_open(struct inode *inode, struct file *file)
+{
+	struct kfilter *kf;
+
+	if (!perfmon_capable())
+		return -EPERM;
+	kf = kzalloc(sizeof(*kf), GFP_KERNEL_ACCOUNT);
+	if (!kf)
+		return -ENOMEM;
+	mutex_init(&kf->lock);
+	file->private_data = kf;
+	return 0;
+}
+
+static int kfilter_release(struct inode *inode, struct file *file)
+{
+	struct kfilter *kf = file->private_data;
+
+	kfilter_unload(kf);
+	kfree(kf);
+	return 0;
+}
+
+static ssize_t kfilter_write(struct file *file, const char __user *from, size_t length,
+			     loff_t *pos)
+{
+	struct kfilter *kf = file->private_data;
+	int error;
+
+	if (mutex_lock_interruptible(&kf->lock))
+		return -ERESTARTSYS;
+	error = kf->loaded ? -EBUSY : kfilter_load(kf, from, length);
+	mutex_unlock(&kf->lock);
+	return error ? error : length;
+}
+
+/* At the start it sweeps; a read of nothing is the end of the records and goes back there. */
+static ssize_t kfilter_read(struct file *file, char __user *to, size_t length, loff_t *pos)
+{
+	struct kfilter *kf = file->private_data;
+	ssize_t result = 0;
+	size_t left;
+
+	if (!length)
+		return 0;
+	if (mutex_lock_interruptible(&kf->lock))
+		return -ERESTARTSYS;
+	if (!kf->loaded) {
+		result = -ENODATA;
+		goto out;
+	}
+	if (*pos == 0) {
+		result = kfilter_sweep(kf);
+		if (result)
+			goto out;
+	}
+	left = *pos < kf->records.used ? kf->records.used - *pos : 0;
+	if (!left) {
+		*pos = 0;
+		goto out;
+	}
+	if (length > left)
+		length = left;
+	if (copy_to_user(to, kf->records.bytes + *pos, length)) {
+		result = -EFAULT;
+		goto out;
+	}
+	*pos += length;
+	result = length;
+out:
+	mutex_unlock(&kf->lock);
+	return result;
+}
+
+/* A loaded filter can always be swept. */
+static __poll_t kfilter_poll(struct file *file, struct poll_table_struct *wait)
+{
+	struct kfilter *kf = file->private_data;
+
+	return READ_ONCE(kf->loaded) ? EPOLLIN | EPOLLRDNORM : EPOLLOUT | EPOLLWRNORM;
+}
+
+static int kfilter_set_params(struct kfilter *kf, const void __user *from)
+{
+	u32 length = kf->header.params_size;
+	u8 *params;
+
+	if (!kf->loaded || !length)
+		return -EINVAL;
+	params = kvmalloc(length, GFP_KERNEL);
+	if (!params)
+		return -ENOMEM;
+	if (copy_from_user(params, from, length)) {
+		kvfree(params);
+		return -EFAULT;
+	}
+	memcpy(kf->params, params, length);
+	kvfree(params);
+	return 0;
+}
+
+static long kfilter_ioctl(struct file *file, unsigned int command, unsigned long argument)
+{
+	struct kfilter *kf = file->private_data;
+	const struct kfilter_info info = {
+		.version = KFILTER_VERSION, .schema = KFILTER_SCHEMA_VERSION,
+	};
+	void __user *user = (void __user *)argument;
+	long result;
+
+	if (mutex_lock_interruptible(&kf->lock))
+		return -ERESTARTSYS;
+	switch (command) {
+	case KFILTER_IOC_INFO:
+		result = copy_to_user(user, &info, sizeof(info)) ? -EFAULT : 0;
+		break;
+	case KFILTER_IOC_WHY:
+		result = copy_to_user(user, &kf->why, sizeof(kf->why)) ? -EFAULT : 0;
+		break;
+	case KFILTER_IOC_STATS:
+		result = copy_to_user(user, &kf->stats, sizeof(kf->stats)) ? -EFAULT : 0;
+		break;
+	case KFILTER_IOC_PARAMS:
+		result = kfilter_set_params(kf, user);
+		break;
+	default:
+		result = -ENOTTY;
+	}
+	mutex_unlock(&kf->lock);
+	return result;
+}
+
+static const struct file_operations kfilter_fops = {
+	.owner = THIS_MODULE,
+	.open = kfilter_open,
+	.release = kfilter_release,
+	.read = kfilter_read,
+	.write = kfilter_write,
+	.poll = kfilter_poll,
+	.unlocked_ioctl = kfilter_ioctl,
+	.llseek = default_llseek,
+};
+
+static struct miscdevice kfilter_device = {
+	.minor = MISC_DYNAMIC_MINOR,
+	.name = "kfilter",
+	.fops = &kfilter_fops,
+	.mode = 0600,
+};
+
+module_misc_device(kfilter_device);
+
+MODULE_LICENSE("Dual MIT/GPL");
+MODULE_DESCRIPTION("Filters over the process and thread tables, verified and run in the kernel");

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT OR Apache-2.0
+/*
+ * Where the kernel has each column of process and thread: the one place. The caller of
+ * kfilter_fill holds the RCU read lock.
+ */
+#include <linux/cgroup.h>
+#include <linux/cred.h>
+#include <linux/pid.h>
+#include <linux/sched/prio.h>
+#include <linux/sched/task.h>
+#include <linux/string.h>
+
+#include "kfilter.h"
+
+/* What has been looked up for the row at hand. */
+struct lookup {
+	struct task_struct *task;
+	u64 now_ns;
+	struct kfilter_sums sums;
+	struct kfilter_memory memory;
+};
+
+unsigned int kfilter_column_needs(u32 column, u32 table)
+{
+	switch ((enum kfilter_column)column) {
+	case KFILTER_COLUMN_CPU_TIME:
+	case KFILTER_COLUMN_USER_TIME:
+	case KFILTER_COLUMN_SYSTEM_TIME:
+	case KFILTER_COLUMN_MINOR_FAULTS:
+	case KFILTER_COLUMN_MAJOR_FAULTS:
+	case KFILTER_COLUMN_PAGE_FAULTS:
+	case KFILTER_COLUMN_VOLUNTARY_SWITCHES:
+	case KFILTER_COLUMN_INVOLUNTARY_SWITCHES:
+	case KFILTER_COLUMN_CONTEXT_SWITCHES:
+	case KFILTER_COLUMN_READ_BYTES:
+	case KFILTER_COLUMN_WRITE_BYTES:
+	case KFILTER_COLUMN_READ_CHARS:
+	case KFILTER_COLUMN_WRITE_CHARS:
+		return KFILTER_NEEDS_SUMS;
+	case KFILTER_COLUMN_RSS:
+	case KFILTER_COLUMN_RSS_ANON:
+	case KFILTER_COLUMN_RSS_FILE:
+	case KFILTER_COLUMN_RSS_SHARED:
+	case KFILTER_COLUMN_SWAP:
+	case KFILTER_COLUMN_PEAK_RSS:
+		return KFILTER_NEEDS_MEMORY | KFILTER_NEEDS_RESIDENT;
+	case KFILTER_COLUMN_VIRTUAL_SIZE:
+	case KFILTER_COLUMN_PAGE_TABLES:
+	case KFILTER_COLUMN_LOCKED:
+	case KFILTER_COLUMN_STACK:
+	case KFILTER_COLUMN_DATA:
+	case KFILTER_COLUMN_MAPPINGS:
+		return KFILTER_NEEDS_MEMORY;
+	default:
+		return 0;
+	}
+}
+
+/* A pid's number in its own namespace, the innermost. */
+static s64 inner_number(const struct pid *pid, bool *missing)
+{
+	*missing = !pid;
+	return pid ? pid->numbers[pid->level].nr : 0;
+}
+
+static s64 outer_number(struct pid *pid, bool *missing)
+{
+	*missing = !pid;
+	return pid_nr(pid);
+}
+
+static s64 cgroup_number(struct task_struct *task, bool *missing)
+{
+#ifdef CONFIG_CGROUPS
+	struct cgroup *cgroup = task_dfl_cgroup(task);
+
+	*missing = !cgroup;
+	return cgroup ? cgroup_id(cgroup) : 0;
+#else
+	*missing = true;
+	return 0;
+#endif
+}
+
+/* A limit above the largest signed number becomes it. */
+static s64 open_files_limit(const struct signal_struct *signal)
+{
+	return min_t(u64, READ_ONCE(signal->rlim[RLIMIT_NOFILE].rlim_cur), S64_MAX);
+}
+
+/* A counter that kernels may be built without. */
+static s64 counter(u64 value, bool kept, bool *missing)
+{
+	*missing = !kept;
+	return value;
+}
+
+/* The value of an integer column, or *missing. */
+static s64 read_column(const struct lookup *row, enum kfilter_column column, bool *missing)
+{
+	const bool has_io = IS_ENABLED(CONFIG_TASK_IO_ACCOUNTING);
+	const bool has_chars = IS_ENABLED(CONFIG_TASK_XACCT);
+	struct task_struct *task = row->task;
+	const struct signal_struct *signal = task->signal;
+	const struct kfilter_sums *sums = &row->sums;
+	const struct kfilter_memory *mm = &row->memory;
+
+	switch (column) {
+#define IS(name, value) case KFILTER_COLUMN_##name: return (value)
+	IS(PID, task->tgid);
+	IS(TID, task->pid);
+	IS(PPID, rcu_dereference(task->real_parent)->tgid);
+	IS(VPID, inner_number(task_tgid(task), missing));
+	IS(VTID, inner_number(task_pid(task), missing));
+	IS(SESSION, outer_number(task_session(task), missing));
+	IS(PGRP, outer_number(task_pgrp(task), missing));
+	IS(UID, __kuid_val(__task_cred(task)->uid));
+	IS(GID, __kgid_val(__task_cred(task)->gid));
+	IS(EUID, __kuid_val(__task_cred(task)->euid));
+	IS(STATE, task_state_index(task));
+	IS(KERNEL_THREAD, !!(task->flags & PF_KTHREAD));
+	IS(EXITING, !!(task->flags & PF_EXITING));
+	IS(PRIORITY, task->prio - MAX_RT_PRIO);
+	IS(NICE, task_nice(task));
+	IS(RT_PRIORITY, task->rt_priority);
+	IS(POLICY, task->policy);
+	IS(PROCESSOR, task_cpu(task));
+	IS(CPU_TIME, sums->exec);
+	IS(SYSTEM_TIME, kfilter_system_time(sums));
+	IS(USER_TIME, sums->exec - kfilter_system_time(sums));
+	IS(START_TIME, task->start_boottime);
+	IS(AGE, max_t(s64, row->now_ns - task->start_boottime, 0));
+	IS(THREADS, signal->nr_threads);
+	IS(CHILDREN_TIME, signal->cutime + signal->cstime);
+	IS(RSS, mm->file + mm->anon + mm->shared);
+	IS(RSS_ANON, mm->anon);
+	IS(RSS_FILE, mm->file);
+	IS(RSS_SHARED, mm->shared);
+	IS(SWAP, mm->swap);
+	IS(VIRTUAL_SIZE, mm->total);
+	IS(PAGE_TABLES, mm->page_tables);
+	IS(LOCKED, mm->locked);
+	IS(STACK, mm->stack);
+	IS(DATA, mm->data);
+	IS(PEAK_RSS, mm->peak);
+	IS(MAPPINGS, mm->mappings);
+	IS(MINOR_FAULTS, sums->minor_faults);
+	IS(MAJOR_FAULTS, sums->major_faults);
+	IS(PAGE_FAULTS, sums->minor_faults + sums->major_faults);
+	IS(VOLUNTARY_SWITCHES, sums->voluntary);
+	IS(INVOLUNTARY_SWITCHES, sums->involuntary);
+	IS(CONTEXT_SWITCHES, sums->voluntary + sums->involuntary);
+	IS(READ_BYTES, counter(sums->read_bytes, has_io, missing));
+	IS(WRITE_BYTES, counter(sums->write_bytes, has_io, missing));
+	IS(READ_CHARS, counter(sums->read_chars, has_chars, missing));
+	IS(WRITE_CHARS, counter(sums->write_chars, has_chars, missing));
+	IS(OOM_SCORE_ADJ, signal->oom_score_adj);
+	IS(CGROUP, cgroup_number(task, missing));
+	IS(FILES, kfilter_open_files(task));
+	IS(FILE_LIMIT, open_files_limit(signal));
+#undef IS
+	case KFILTER_COLUMN_COMM:
+		break;
+	}
+	*missing = true;
+	return 0;
+}
+
+void kfilter_fill(struct kfilter *kf, struct task_struct *task)
+{
+	struct lookup row = { .task = task, .now_ns = kf->stats.started_ns };
+	u64 missing = 0;
+	u32 i;
+
+	if (kf->needs & KFILTER_NEEDS_SUMS)
+		kfilter_sum(kf, task, &row.sums);
+	if (kf->needs & KFILTER_NEEDS_MEMORY)
+		kfilter_measure(task, kf->needs & KFILTER_NEEDS_RESIDENT, &row.memory);
+	for (i = 0; i < kf->header.columns; i++) {
+		u8 *to = kf->row + kf->cells[i].offset;
+		bool is_missing = false;
+
+		if (kf->cells[i].column == KFILTER_COLUMN_COMM) {
+			strscpy_pad((char *)to, task->comm, TASK_COMM_LEN);
+			continue;
+		}
+		*(s64 *)to = read_column(&row, kf->cells[i].column, &is_missing);
+		if (is_missing) {
+			*(s64 *)to = 0;
+			missing |= 1ULL << i;
+		}
+	}
+	*(u64 *)kf->row = row.now_ns;
+	*(u64 *)(kf->row + 8) = missing;
+}

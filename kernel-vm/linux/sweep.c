@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT OR Apache-2.0
+/*
+ * A sweep: every process or thread once, in the order of their numbers.
+ *
+ * The walk's position is a number, so it can be left at any task and taken up again: RCU is
+ * held for a chunk of rows, and between chunks memory is made ready and others may run. A
+ * task that lives through the whole sweep is seen exactly once.
+ */
+#include <linux/ktime.h>
+#include <linux/mm.h>
+#include <linux/pid.h>
+#include <linux/pid_namespace.h>
+#include <linux/radix-tree.h>
+#include <linux/slab.h>
+
+#include "kfilter.h"
+
+/* Numbers that are looked at in one chunk, rows or not. */
+#define LOOKS_A_CHUNK 1024
+
+int32_t kfilter_emit(void *context, const uint8_t *record, size_t length)
+{
+	struct kfilter *kf = context;
+	struct kfilter_records *records = &kf->records;
+
+	/* One record a row: the last one that it emits. */
+	if (length != kf->header.record_size || records->room - records->used < length)
+		return 0;
+	memcpy(records->bytes + records->used, record, length);
+	kf->emitted = true;
+	return 1;
+}
+
+uint64_t kfilter_now(void *context)
+{
+	const struct kfilter *kf = context;
+
+	return kf->stats.started_ns;
+}
+
+/* Room for a record of each row of a chunk, up to the limit. */
+static int reserve_records(struct kfilter *kf)
+{
+	struct kfilter_records *records = &kf->records;
+	size_t wanted = records->used + (size_t)kf->rows_a_chunk * kf->header.record_size;
+	size_t room = max(wanted, records->room * 2);
+	u8 *bytes;
+
+	if (wanted <= records->room)
+		return 0;
+	room = min_t(size_t, room, READ_ONCE(kfilter_records_max));
+	if (room <= records->room)
+		return 0;
+	bytes = kvmalloc(room, GFP_KERNEL_ACCOUNT);
+	if (!bytes)
+		return -ENOMEM;
+	if (records->used)
+		memcpy(bytes, records->bytes, records->used);
+	kvfree(records->bytes);
+	records->bytes = bytes;
+	records->room = room;
+	return 0;
+}
+
+static void visit(struct kfilter *kf, struct task_struct *task, pid_t nr)
+{
+	struct kfilter_stats *stats = &kf->stats;
+	u64 verdict = KFILTER_VM_UNREADABLE;
+
+	stats->visited++;
+	kf->budget--;
+	if (kf->header.state_size) {
+		kf->run.state = kfilter_history_of(kf, nr, task->start_boottime);
+		if (!kf->run.state) {
+			stats->dropped++;
+			return;
+		}
+	}
+	kfilter_fill(kf, task);
+	kf->emitted = false;
+	if (kfilter_vm_run(&kf->vm, &kf->run, &verdict))
+		verdict = KFILTER_VM_UNREADABLE;
+	switch (verdict) {
+	case KFILTER_VM_PASS:
+		break;
+	case KFILTER_VM_MATCH:
+		stats->matched++;
+		if (kf->emitted)
+			kf->records.used += kf->header.record_size;
+		else
+			stats->dropped++;
+		break;
+	case KFILTER_VM_WARMING:
+		stats->warming++;
+		break;
+	default:
+		stats->unreadable++;
+	}
+}
+
+/* Rows from number *next on; false after the last. */
+static bool walk_chunk(struct kfilter *kf, unsigned long *next)
+{
+	enum pid_type type = kf->header.table == KFILTER_TABLE_THREAD ? PIDTYPE_PID : PIDTYPE_TGID;
+	struct radix_tree_iter iter;
+	int looks = LOOKS_A_CHUNK;
+	void __rcu **slot;
+
+	radix_tree_for_each_slot(slot, &init_pid_ns.idr.idr_rt, &iter, *next) {
+		struct pid *pid = radix_tree_deref_slot(slot);
+		struct task_struct *task;
+
+		if (!pid)
+			continue;
+		if (radix_tree_deref_retry(pid)) {
+			slot = radix_tree_iter_retry(&iter);
+			continue;
+		}
+		if (kf->budget <= 0 || looks-- <= 0) {
+			*next = iter.index;
+			return true;
+		}
+		task = pid_task(pid, type);
+		if (task)
+			visit(kf, task, iter.index);
+	}
+	return false;
+}
+
+int kfilter_sweep(struct kfilter *kf)
+{
+	u64 began_ns = ktime_get_ns();
+	u64 sweeps = kf->stats.sweeps;
+	unsigned long next = 1;
+	bool more = true;
+	int error = 0;
+
+	kf->stats = (struct kfilter_stats) {
+		.sweeps = sweeps, .started_ns = ktime_get_boottime_ns(),
+	};
+	kf->records.used = 0;
+	kf->history.at = &kf->history.first;
+	while (more) {
+		error = reserve_records(kf);
+		if (!error)
+			error = kfilter_history_reserve(kf);
+		if (error)
+			break;
+		kf->budget = kf->rows_a_chunk;
+		rcu_read_lock();
+		more = walk_chunk(kf, &next);
+		rcu_read_unlock();
+		if (fatal_signal_pending(current)) {
+			error = -EINTR;
+			break;
+		}
+		cond_resched();
+	}
+	if (error) {
+		kf->records.used = 0;
+		return error;
+	}
+	kfilter_history_end(kf);
+	kf->stats.sweeps = sweeps + 1;
+	kf->stats.took_ns = ktime_get_ns() - began_ns;
+	return 0;
+}
