@@ -139,6 +139,7 @@ impl Build {
         self.module.programs.extend(sweep.reader);
         self.module.maps.extend(sweep.maps);
         self.module.subprograms.extend(sweep.subprograms);
+        self.module.global.extend(sweep.global.into_iter().map(|name| (name, 0)));
         self.module.scratch.extend(sweep.scratch);
         self.routines.extend(sweep.routines);
         self.bss += sweep.bss_bytes.next_multiple_of(8);

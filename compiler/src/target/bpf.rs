@@ -39,6 +39,8 @@ pub struct Sweep {
     pub maps: Vec<Map>,
     /// The functions that its columns need.
     pub subprograms: Vec<Subprogram>,
+    /// Names of those of them that are global, which take nothing.
+    pub global: Vec<String>,
     /// Its variables in `.bss` beside the statistics.
     pub scratch: Vec<Scratch>,
     /// The routines that it calls.
@@ -154,6 +156,7 @@ pub fn compile(filter: &Filter, plan: &Plan, rodata: u32, bss: u32) -> Result<Sw
         reader,
         maps,
         subprograms,
+        global: columns.global().collect(),
         scratch,
         routines,
         bss_bytes: own + values - bss,

@@ -95,7 +95,7 @@ pub(super) fn walk(
 fn lanes(types: &[u8], section: &Range<usize>, names: usize) -> Vec<Lane> {
     let mut starts = vec![section.start];
     if section.len() >= LANED_BYTES {
-        let near = |percent| section.start + (section.len() / 100 * percent & !3);
+        let near = |percent| section.start + section.len() / 400 * percent * 4;
         starts.extend(STARTS.iter().filter_map(|&at| credible_start(types, near(at), names)));
     }
     let ends = starts.iter().skip(1).chain([&section.end]);
@@ -119,9 +119,9 @@ fn side_by_side(
             }
         }
         count += 1;
-        for lane in 0..LANES {
-            let skimmed = types::skim(types, at[lane])?;
-            at[lane] += skimmed.bytes;
+        for (lane, at) in at.iter_mut().enumerate() {
+            let skimmed = types::skim(types, *at)?;
+            *at += skimmed.bytes;
             visit(lane, count, skimmed);
         }
     }

@@ -155,6 +155,11 @@ impl Columns {
         Ok(all)
     }
 
+    /// Names of those functions that are global, which take nothing.
+    pub fn global(&self) -> impl Iterator<Item = String> {
+        self.groups.iter().filter_map(|group| group.global(self))
+    }
+
     /// Code for the start of a sweep, outside the RCU lock. Loses `r0` to `r9`.
     pub fn sweep_start(&self, asm: &mut Asm) {
         if self.remembers_process() {

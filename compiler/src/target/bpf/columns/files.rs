@@ -34,12 +34,11 @@ pub(super) fn subprograms(columns: &Columns) -> Result<Vec<Subprogram>, JumpTooF
     Ok(vec![files(columns)?, bitmap_words(columns)?])
 }
 
-/// `u64 files(task)`: 0 when the count stands in `.bss`.
+/// `u64 files()`: 0 when the count stands in `.bss`.
 fn files(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     let mut asm = Asm::new();
     let (done, gone) = (asm.label(), asm.label());
-    asm.mov(R6, R1);
-    asm.load_data(R7, ".bss", columns.layout().group(Group::Files));
+    group::begin(columns, &mut asm, Group::Files);
     asm.store_imm(Size::Dw, R7, group::result(COUNT), 0);
     field::load(&mut asm, R8, R6, FILES);
     asm.jump_if_imm(Cond::Eq, R8, 0, done);

@@ -11,8 +11,8 @@ use kernel_vm::abi::SweepStats;
 use super::cputime::{self, Half};
 use super::paths::Found;
 use super::sums::Sum;
-use super::{Columns, TASK, field, files, mappings, memory, rows, sums, waits};
-use crate::asm::{AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R6, Reg, Size};
+use super::{Columns, TASK, field, files, mappings, memory, rows, sums, untrusted, waits};
+use crate::asm::{AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R6, R7, Reg, Size};
 use crate::object::{Map, Subprogram};
 
 /// Offset of the sweep's time in a filter's statistics.
@@ -56,9 +56,23 @@ impl Group {
         }
     }
 
-    /// Words in `.bss`: the status and the results.
+    /// Whether its function is global: the kernel's verifier then looks at it once, however
+    /// many columns call it, but lets it have numbers only. Functions that walk what belongs
+    /// to the task need a trusted pointer to it.
+    const fn is_global(self) -> bool {
+        match self {
+            Self::Memory | Self::Files => true,
+            Self::Sums | Self::Mappings | Self::Waits | Self::Row => false,
+        }
+    }
+
+    /// Words in `.bss`: the status, the results, and the task for a global function.
     const fn words(self) -> u32 {
-        1 + match self {
+        1 + self.result_words() + self.is_global() as u32
+    }
+
+    const fn result_words(self) -> u32 {
+        match self {
             Self::Sums => Sum::COUNT,
             Self::Memory => memory::WORDS,
             Self::Files => files::WORDS,
@@ -86,6 +100,11 @@ impl Group {
             Self::Waits => waits::subprograms(columns),
             Self::Row => rows::subprograms(columns),
         }
+    }
+
+    /// The name of its function if that is global.
+    pub(super) fn global(self, columns: &Columns) -> Option<String> {
+        self.is_global().then(|| columns.symbol(self.function()))
     }
 
     pub(super) fn sweep_start(self, columns: &Columns, asm: &mut Asm) {
@@ -195,11 +214,24 @@ pub(super) fn ensure(group: Group, columns: &Columns, asm: &mut Asm, unreadable:
         Group::Row => (),
         // These walk what belongs to the task, for which they need a trusted pointer.
         Group::Sums | Group::Mappings => asm.load(Size::Dw, R1, FP, TASK),
-        Group::Memory | Group::Files | Group::Waits => asm.mov(R1, R6),
+        Group::Waits => asm.mov(R1, R6),
+        Group::Memory | Group::Files => {
+            asm.load_data(R1, ".bss", columns.layout().group(group));
+            asm.store(Size::Dw, R1, result(group.result_words()), R6);
+        }
     }
     asm.call_subprog(&columns.symbol(group.function()));
     asm.jump_if_imm(Cond::Ne, R0, 0, unreadable);
     asm.bind(known);
+}
+
+/// The start of a global group's function: `r6 =` the task, `r7 =` the group's block.
+/// Loses `r0` to `r5`.
+pub(super) fn begin(columns: &Columns, asm: &mut Asm, group: Group) {
+    asm.load_data(R7, ".bss", columns.layout().group(group));
+    asm.load(Size::Dw, R1, R7, result(group.result_words()));
+    untrusted(asm, "task_struct");
+    asm.mov(R6, R0);
 }
 
 /// The end of a group's function, with its block's address in `base`: success here, and at

@@ -146,13 +146,12 @@ pub(super) fn subprograms(columns: &Columns) -> Result<Vec<Subprogram>, JumpTooF
     Ok(vec![counters(columns)?, cpu_offset(columns)?, cpu_counters(columns)?])
 }
 
-/// `u64 memory(task)`: 0 when the counters stand in `.bss`.
+/// `u64 memory()`: 0 when the counters stand in `.bss`.
 fn counters(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     let mut asm = Asm::new();
     let (none, old, clamp, done, gone) =
         (asm.label(), asm.label(), asm.label(), asm.label(), asm.label());
-    asm.mov(R6, R1);
-    asm.load_data(R7, ".bss", columns.layout().group(Group::Memory));
+    group::begin(columns, &mut asm, Group::Memory);
     field::load(&mut asm, R8, R6, MM);
     asm.jump_if_imm(Cond::Eq, R8, 0, none);
     field::load(&mut asm, R0, R8, ("mm_struct", &["hiwater_rss"]));
