@@ -2,7 +2,9 @@
 //! verifier on programs of growing length.
 //!
 //! Loops exist here only as calls of the loop helper, so rbpf gets the same body with a
-//! backward jump. One run measures both, so that the machine's moods touch both alike.
+//! backward jump. One run measures both, so that the machine's moods touch both alike. "loop"
+//! is the interpreter without the ops of threaded code, as a kernel without indirect jumps
+//! builds it.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -11,7 +13,7 @@ use criterion::{Criterion, Throughput};
 use kernel_vm::asm::assemble;
 use kernel_vm::checked;
 use kernel_vm::isa::RawInsn;
-use kernel_vm::run::{Env, Host, Stack};
+use kernel_vm::run::{Env, Host, Op, Stack};
 use kernel_vm::verify::{Scratch, ScratchBuffer, Spec, VerifiedProgram, verify};
 
 struct Nobody;
@@ -117,11 +119,16 @@ fn compare(c: &mut Criterion, name: &str, insns: u64, ours: &str, theirs: &str) 
         host: &mut host,
         fuel: u64::MAX,
     };
+    let mut ops = vec![Op::BLANK; ours.len()];
+    let threaded = program.threaded(&mut ops);
     group.bench_function("kernel-vm", |b| {
-        b.iter(|| program.run(black_box(&mut env), &mut stack));
+        b.iter(|| threaded.run(black_box(&mut env), &mut stack));
     });
     group.bench_function("rbpf", |b| {
         b.iter(|| rbpf.execute_program(black_box(&mut rbpf_row)).expect("it runs"));
+    });
+    group.bench_function("kernel-vm loop", |b| {
+        b.iter(|| program.run(black_box(&mut env), &mut stack));
     });
     group.bench_function("kernel-vm checked", |b| {
         b.iter(|| checked::run(&ours, &SPEC, black_box(&mut env), &mut ()));

@@ -1,23 +1,31 @@
 //! The interpreter: runs what the verifier proved, and checks nothing of it again.
 //!
-//! An insn's 8 bytes are dispatched as they are; arms are expansions of the families of
-//! [`crate::isa`] and call the shared meaning in [`crate::isa::eval`]. Addresses are real
-//! ones. The checked engine ([`crate::checked`]) runs the same programs without trusting
-//! the verifier.
+//! What an insn does to registers and memory is written once, in `run/step.rs`, as an
+//! expansion of the families of [`crate::isa`] that calls the shared meaning in
+//! [`crate::isa::eval`]. Two dispatches use it: a loop over the program's own 8-byte slots,
+//! and, with the feature `threaded` and 16 bytes a slot from the caller, threaded code
+//! ([`VerifiedProgram::threaded`]). Calls, helpers and atomics are in `run/engine.rs`.
+//! Addresses are real ones. The checked engine ([`crate::checked`]) runs the same programs
+//! without trusting the verifier.
 //!
 //! **Invariant**: only a [`VerifiedProgram`] is run, and only with regions at least as long
-//! as its [`Spec`] says; that is all that the unsafe code in `run/raw.rs` relies on.
+//! as its [`Spec`] says; that is all that the unsafe code here relies on.
 
 mod call;
 mod engine;
 mod raw;
+mod step;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "threaded")]
+mod thread;
 
 use crate::map::Map;
 use crate::verify::{DEPTH_MAX, STACK_BYTES, Spec, VerifiedProgram};
 
 pub use call::Frame;
+#[cfg(feature = "threaded")]
+pub use thread::{Op, SLOTS_MAX};
 
 /// What programs reach outside of themselves: the host's side of the helpers.
 pub trait Host {
@@ -133,6 +141,6 @@ impl VerifiedProgram<'_> {
         stack: &mut Stack,
     ) -> Result<u64, RunError> {
         env.check(self.spec())?;
-        engine::execute(self.program(), self.spec(), env, stack)
+        engine::execute(self, env, stack)
     }
 }

@@ -126,6 +126,8 @@ pub struct VerifiedProgram<'p> {
     program: &'p [RawInsn],
     spec: Spec<'p>,
     max_insns: u64,
+    #[cfg(feature = "threaded")]
+    ops: &'p [crate::run::Op],
 }
 
 impl<'p> VerifiedProgram<'p> {
@@ -139,6 +141,19 @@ impl<'p> VerifiedProgram<'p> {
     #[must_use]
     pub const fn spec(&self) -> &Spec<'p> {
         &self.spec
+    }
+
+    #[cfg(feature = "threaded")]
+    pub(crate) const fn ops(&self) -> &'p [crate::run::Op] {
+        self.ops
+    }
+
+    #[cfg(feature = "threaded")]
+    pub(crate) const fn with_ops<'o>(self, ops: &'o [crate::run::Op]) -> VerifiedProgram<'o>
+    where
+        'p: 'o,
+    {
+        VerifiedProgram { ops, ..self }
     }
 
     /// The proven upper bound on insns of one run, helpers counted by their cost.
@@ -201,7 +216,13 @@ pub fn verify_observed<'p>(
         return Err(verifier.rejection.take().unwrap_or(unsaid));
     }
     let max_insns = bound::bound(program, notes)?;
-    Ok(VerifiedProgram { program, spec, max_insns })
+    Ok(VerifiedProgram {
+        program,
+        spec,
+        max_insns,
+        #[cfg(feature = "threaded")]
+        ops: &[],
+    })
 }
 
 struct Verifier<'p, 's> {

@@ -4,7 +4,7 @@
 use kernel_vm::asm::assemble;
 use kernel_vm::checked;
 use kernel_vm::isa::{Insn, RawInsn, decode};
-use kernel_vm::run::{Env, Host, Stack};
+use kernel_vm::run::{Env, Host, Op, Stack};
 use kernel_vm::verify::{ScratchBuffer, Spec, verify};
 use kfilter_loader::sys::{Call, Kernel, ProgLoad, Reply, Sys, prog_type};
 use std::os::fd::AsFd;
@@ -206,6 +206,10 @@ fn the_interpreter() {
             .unwrap_or_else(|rejection| panic!("{}: {rejection}", case.name));
         let found = verified.run(&mut env(&mut [0; 16], &mut Nobody), &mut stack);
         assert_eq!(found, Ok(expected), "{}", case.name);
+        let mut ops = vec![Op::BLANK; program.len()];
+        let threaded = verified.threaded(&mut ops);
+        let found = threaded.run(&mut env(&mut [0; 16], &mut Nobody), &mut stack);
+        assert_eq!(found, Ok(expected), "{}, threaded", case.name);
     }
 }
 

@@ -4,7 +4,7 @@
 use kernel_vm::asm::{assemble, disassemble};
 use kernel_vm::checked::{self, FaultKind};
 use kernel_vm::isa::{INSN_BYTES, RawInsn, decode, encode};
-use kernel_vm::run::{Env, Host, RunError, Stack};
+use kernel_vm::run::{Env, Host, Op, RunError, Stack};
 use kernel_vm::verify::{ScratchBuffer, Spec, verify};
 use std::time::{Duration, Instant};
 
@@ -60,7 +60,8 @@ fn try_program(program: &[RawInsn], buffer: &mut ScratchBuffer, stack: &mut Stac
     let checked = checked::run(program, &SPEC, &mut env, &mut ());
     let Ok(verified) = verified else { return false };
     let mut env = Env { state: &mut other, host: &mut Nobody, fuel: FUEL, ..env };
-    let ran = verified.run(&mut env, stack);
+    let mut ops = vec![Op::BLANK; program.len()];
+    let ran = verified.threaded(&mut ops).run(&mut env, stack);
     match (checked, ran) {
         // A bound may be proven that is higher than this test's fuel, which the engines
         // count each in its own way.

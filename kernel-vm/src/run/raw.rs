@@ -29,18 +29,24 @@ fn pointer(address: u64) -> *mut u8 {
     core::ptr::with_exposed_provenance_mut(address as usize)
 }
 
-/// The slot at `pc`, as a little-endian word.
+/// The slot at `pc`.
 ///
 /// # Safety
 /// `pc` is below the program's length.
 #[inline(always)]
-pub(super) unsafe fn fetch(program: &[RawInsn], pc: usize) -> u64 {
-    const { assert!(size_of::<RawInsn>() == size_of::<u64>() && cfg!(target_endian = "little")) };
+pub(super) unsafe fn fetch(program: &[RawInsn], pc: usize) -> &RawInsn {
     debug_assert!(pc < program.len());
     // SAFETY: the caller's promise. The verifier proved that no insn but an exit or a jump
     // is last in its function and that every jump has a target.
-    // A slot is 8 bytes without padding, in the order of its fields.
-    unsafe { program.as_ptr().add(pc).cast::<u64>().read_unaligned() }
+    unsafe { program.get_unchecked(pc) }
+}
+
+/// How many items lie before `item` in `items`.
+#[cfg(feature = "threaded")]
+#[inline(always)]
+pub(super) fn distance<T>(items: &[T], item: *const T) -> usize {
+    let bytes = item.addr().wrapping_sub(items.as_ptr().addr());
+    bytes.checked_div(size_of::<T>()).unwrap_or(0)
 }
 
 /// The `size` bytes at `address`, zeros above them.

@@ -29,6 +29,7 @@ const MAPS: &[MapSpec] = &[
 const SPEC: Spec<'static> =
     Spec { row_size: 32, state_size: 16, params_size: 8, record_size: 16, maps: MAPS };
 
+#[derive(Debug, PartialEq, Eq)]
 struct Outcome {
     r0: Result<u64, RunError>,
     records: Vec<Vec<u8>>,
@@ -44,6 +45,16 @@ fn run_with(text: &str, fuel: u64, row_bytes: usize) -> Outcome {
     let mut buffer = ScratchBuffer::new(program.len());
     let verified = verify(&program, SPEC, &mut buffer.scratch())
         .unwrap_or_else(|rejection| panic!("{rejection}"));
+    let outcome = run_verified(&verified, fuel, row_bytes);
+    #[cfg(feature = "threaded")]
+    {
+        let mut ops = vec![Op::BLANK; program.len()];
+        assert_eq!(run_verified(&verified.threaded(&mut ops), fuel, row_bytes), outcome);
+    }
+    outcome
+}
+
+fn run_verified(verified: &VerifiedProgram<'_>, fuel: u64, row_bytes: usize) -> Outcome {
     let mut memory: Vec<Vec<u8>> =
         MAPS.iter().zip([3, 1]).map(|(m, n)| vec![0; Map::bytes_needed(m, n).unwrap()]).collect();
     let mut maps: Vec<Map<'_>> = (memory.iter_mut().zip(MAPS).zip([3, 1]))
@@ -202,4 +213,50 @@ fn atomics_return_what_was_there() {
 fn time_and_waiting_come_from_the_host() {
     let outcome = run("call ktime_get_boot_ns\n r1 = r0\n call waits_for\n exit");
     assert_eq!(outcome.r0, Ok(1_001));
+}
+
+/// Every fused pair, with its registers the same and not, against the loop.
+#[cfg(feature = "threaded")]
+#[test]
+fn pairs_do_what_their_insns_do() {
+    use crate::isa::RawInsn;
+    let number = |dst: &str, value: &str| assemble(&std::format!("{dst} = {value} ll")).unwrap();
+    let start = [number("r3", "0x8123456789abcdef"), number("r4", "0xfedcba9812345678")].concat();
+    let end = assemble("r0 = r3\n r0 *= 31\n r0 += r4\n exit").unwrap();
+    let mut buffer = ScratchBuffer::new(16);
+    let (mut ran, mut fused) = (0, 0);
+    for &first in &thread::KINDS[..thread::FIRST] {
+        for &second in &thread::KINDS {
+            for registers in 0..81u8 {
+                let [a, b, c, d] = [1, 3, 9, 27].map(|place| 2 + registers / place % 3);
+                let slot = |code: u8, dst, src| {
+                    let by_reg = code & 0x08 != 0 || code & 7 < 4;
+                    let (src, imm) = if by_reg { (src, 0) } else { (0, 13) };
+                    let off = if code & 7 < 4 { 3 } else { 0 };
+                    let off = if code & 7 == 5 && code < 0x90 { 1 } else { off };
+                    RawInsn::new(code, dst, src, off, imm)
+                };
+                let pair = [slot(first, a, b), slot(second, c, d)];
+                let program = [&start[..], &pair[..], &end[..]].concat();
+                let verified = verify(&program, SPEC, &mut buffer.scratch());
+                let Ok(verified) = verified else { continue };
+                let plain = run_verified(&verified, 1, 32);
+                let mut ops = [Op::BLANK; 16];
+                assert_eq!(run_verified(&verified.threaded(&mut ops), 1, 32), plain, "{pair:x?}");
+                ran += 1;
+                fused += u32::from(thread::fused(pair[0], pair[1]).is_some());
+            }
+        }
+    }
+    assert!(ran > 10_000 && fused == ran, "{fused} of {ran}");
+}
+
+#[cfg(feature = "threaded")]
+#[test]
+fn the_longest_threaded_program_needs_little_stack() {
+    let body = "r0 += 1\n r0 s/= 3\n".repeat(SLOTS_MAX / 2 - 1);
+    assert_eq!(run(&std::format!("r0 = 7\n {body} exit")).r0, Ok(0));
+    // One slot more is run by the loop.
+    let text = std::format!("r0 = 7\n r0 = 7\n {body} exit");
+    assert_eq!(run(&text).r0, Ok(0));
 }

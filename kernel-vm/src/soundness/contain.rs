@@ -223,11 +223,18 @@ pub(super) enum Verdict {
 pub(super) struct Bench {
     buffer: ScratchBuffer,
     stack: Stack,
+    #[cfg(feature = "threaded")]
+    ops: Vec<crate::run::Op>,
 }
 
 impl Bench {
     pub(super) fn new() -> Self {
-        Self { buffer: ScratchBuffer::new(4096), stack: Stack::new() }
+        Self {
+            buffer: ScratchBuffer::new(4096),
+            stack: Stack::new(),
+            #[cfg(feature = "threaded")]
+            ops: vec![crate::run::Op::BLANK; 4096],
+        }
     }
 
     /// Verifies `program` and, when it is accepted, runs it on `inputs` inputs.
@@ -264,6 +271,16 @@ impl Bench {
             });
             if fast != checked {
                 return Err(format!("the engines differ: {fast:x?}, {checked:x?}"));
+            }
+            #[cfg(feature = "threaded")]
+            {
+                let threaded = verified.threaded(&mut self.ops);
+                let (threaded, _) = run_on(seed, constants, |env| {
+                    threaded.run(env, &mut self.stack).map_err(|error| format!("{error}"))
+                });
+                if threaded != checked {
+                    return Err(format!("threaded code: {threaded:x?}, {checked:x?}"));
+                }
             }
             if pure {
                 on_rbpf(program, row, &checked.r0)?;

@@ -7,7 +7,7 @@ use super::super::Request;
 use crate::record::RecordBatch;
 use kernel_vm::abi::{SweepStats, Verdict};
 use kernel_vm::isa::RawInsn;
-use kernel_vm::run::{Env, Host as Helpers, Stack};
+use kernel_vm::run::{Env, Host as Helpers, Op, Stack};
 use kernel_vm::verify::{Note, Scratch, Spec, State, VerifiedProgram, verify};
 
 /// Functions that a run may enter: more than any compiled filter does.
@@ -91,7 +91,7 @@ impl Program {
         let mut states = vec![State::default(); Scratch::states_needed(length)];
         let mut scratch = Scratch { notes: &mut notes, states: &mut states };
         match verify(&self.insns, self.spec(), &mut scratch) {
-            Ok(program) => Ok(with(&program)),
+            Ok(program) => Ok(with(&program.threaded(&mut vec![Op::BLANK; length]))),
             Err(rejection) => Err(rejection.to_string()),
         }
     }
