@@ -18,7 +18,29 @@ pub(crate) fn listing(module: &Module) -> String {
         // Writing to a string cannot fail.
         let _ = function(&mut text, &module.source, name, code);
     }
+    for filter in &module.meta.filters {
+        let block = filter.vm.program;
+        let code = module.vm.get(block.offset as usize..).unwrap_or_default();
+        let code = code.get(..block.size as usize).unwrap_or_default();
+        let _ = vm_program(&mut text, &filter.name, code);
+    }
     text
+}
+
+/// The program of the `vm` target, which has no references.
+fn vm_program(text: &mut String, name: &str, code: &[u8]) -> std::fmt::Result {
+    writeln!(text, "\nvm_{name}:")?;
+    let slots: Vec<RawInsn> =
+        code.as_chunks().0.iter().map(|bytes| RawInsn::from_bytes(*bytes)).collect();
+    let mut pc = 0;
+    while let Some(slot) = slots.get(pc) {
+        match decode(&slots[pc..]) {
+            Ok(insn) => writeln!(text, "{pc:6}: {insn}")?,
+            Err(_) => writeln!(text, "{pc:6}: {slot:?}")?,
+        }
+        pc += if slot.code == LDDW { 2 } else { 1 };
+    }
+    Ok(())
 }
 
 fn function(text: &mut String, source: &str, name: &str, code: &Code) -> std::fmt::Result {
@@ -78,13 +100,31 @@ fn reference(kind: &RelocKind) -> String {
 
 #[cfg(test)]
 mod tests {
-    #[test]
-    fn a_listing_names_lines_and_references() {
-        let source = "filter f on thread {\n    where nice > 3\n    emit tid\n}\n";
+    /// The listing of one program of a filter.
+    fn listed(source: &str, program: &str) -> String {
         let text = crate::compile("f.kf", source).expect("a sound filter").listing();
-        for part in ["sweep_f:", "; 2: where nice > 3", "; 3: emit tid", "# map records_f"] {
-            assert!(text.contains(part), "{part} in\n{text}");
-        }
-        assert!(text.contains("bpf_iter_task_next"));
+        let mut parts = text.split("\n\n").filter(|part| part.starts_with(program));
+        parts.next().unwrap_or_else(|| panic!("no {program} in\n{text}")).to_owned()
+    }
+
+    #[test]
+    fn a_sweep_is_listed_with_its_lines_and_references() {
+        let source = "filter f on thread {\n    where nice > 3\n    emit tid\n}\n";
+        insta::assert_snapshot!("sweep", listed(source, "sweep_f:"));
+        insta::assert_snapshot!("vm", listed(source, "vm_f:"));
+    }
+
+    #[test]
+    fn history_is_read_and_written_before_the_condition() {
+        let source =
+            "filter f on process {\n    where rate(cpu_time) > 80% for 10s\n    emit pid\n}\n";
+        insta::assert_snapshot!("history", listed(source, "vm_f:"));
+    }
+
+    #[test]
+    fn text_is_compared_by_words() {
+        let source = "filter f on process {\n    param who = \"kworker\"\n    \
+                      where comm starts_with who or comm == \"sshd\"\n    emit comm\n}\n";
+        insta::assert_snapshot!("text", listed(source, "vm_f:"));
     }
 }
