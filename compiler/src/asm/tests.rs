@@ -34,6 +34,7 @@ fn what_nothing_reaches_goes_and_the_rest_moves_up() {
     let mut asm = Asm::new();
     let (used, unused) = (asm.label(), asm.label());
     let (a, b) = (Span { start: 0, end: 1 }, Span { start: 2, end: 3 });
+    asm.jump_if_imm(Cond::Eq, R1, 0, used);
     asm.jump(used);
     asm.bind(unused);
     asm.mark(a);
@@ -48,6 +49,36 @@ fn what_nothing_reaches_goes_and_the_rest_moves_up() {
     assert_eq!(code.slots[0].off, 0);
     assert_eq!(code.relocs, [Reloc { pc: 1, kind: RelocKind::Map("kept".to_owned()) }]);
     assert_eq!(code.lines, [LineMark { pc: 1, span: b }]);
+}
+
+#[test]
+fn jumps_to_jumps_lead_on_and_those_to_the_next_insn_go() {
+    let mut asm = Asm::new();
+    let (again, relay, join, end) = (asm.label(), asm.label(), asm.label(), asm.label());
+    asm.bind(again);
+    asm.jump_if_imm(Cond::Eq, R1, 0, relay);
+    asm.mov(R0, R1);
+    asm.jump(join);
+    asm.bind(relay);
+    asm.jump(end);
+    asm.bind(join);
+    asm.jump_if_imm(Cond::Eq, R2, 0, again);
+    asm.bind(end);
+    asm.exit();
+    let code = asm.finish().expect("short jumps");
+    let offsets: Vec<i16> = code.slots.iter().map(|slot| slot.off).collect();
+    assert_eq!(offsets, [2, 0, -3, 0]);
+}
+
+#[test]
+fn a_jump_to_itself_stays() {
+    let mut asm = Asm::new();
+    let here = asm.label();
+    asm.bind(here);
+    asm.jump(here);
+    let code = asm.finish().expect("a short jump");
+    assert_eq!(code.slots.len(), 1);
+    assert_eq!(code.slots[0].off, -1);
 }
 
 #[test]
