@@ -1,24 +1,29 @@
 //! `kfilter load`: keeps filters in the kernel, where no process of ours must stay alive.
 
+mod from_dir;
+
 use crate::choice::Choice;
 use crate::exit::{Exit, Failure};
 use crate::output::terminal::ColorChoice;
 use crate::session::failure;
 use kfilter_loader::params::{self, Given};
 use kfilter_loader::pin::{PinOptions, Pinned, Pins};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Keep filters loaded in the kernel
 ///
 /// A loaded filter is pinned under /sys/fs/bpf/kfilter/NAME. `kfilter read NAME`, `probe NAME`
 /// and `export NAME` sweep it; its history goes on from one to the next.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
     /// Filters to keep: source text or compiled objects; `-` is standard input
     #[arg(value_name = "FILE", required_unless_present = "from_dir")]
     files: Vec<PathBuf>,
 
     /// Every *.kf and *.o file of this directory; one that fails does not keep the others
+    ///
+    /// Options for `NAME.kf` may stand in `NAME.conf` beside it: one a line, without the
+    /// dashes, as in `param max=90%` or `mode 0640`. They go before those of the command.
     #[arg(long, value_name = "DIRECTORY", conflicts_with = "files")]
     from_dir: Option<PathBuf>,
 
@@ -38,9 +43,10 @@ pub(crate) struct Args {
     #[arg(long)]
     replace: bool,
 
-    /// Who may read its `read` file, as in chmod(1); objects without a program for that have none
-    #[arg(long, value_name = "MODE", default_value = "0600", value_parser = parse_mode)]
-    mode: u32,
+    /// Who may read its `read` file, as in chmod(1), 0600 unless given; objects without a
+    /// program for that have none
+    #[arg(long, value_name = "MODE", value_parser = parse_mode)]
+    mode: Option<u32>,
 
     /// The group that the mode grants to: a name or a number
     #[arg(long, value_name = "GROUP")]
@@ -55,29 +61,21 @@ fn parse_mode(text: &str) -> Result<u32, String> {
     Ok(mode)
 }
 
+/// Who may read a loaded filter unless something else is asked for.
+const PRIVATE: u32 = 0o600;
+
 /// Loads, keeps and says what was done.
 pub(crate) fn run(args: &Args, color: ColorChoice) -> Result<Exit, Failure> {
-    let group = args.group.as_deref().map(group_id).transpose()?;
-    let Some(directory) = &args.from_dir else {
-        load(args, args.files.clone(), group, color)?;
-        return Ok(Exit::Success);
-    };
-    let mut worst = Exit::Success;
-    for path in filters_in(directory)? {
-        if let Err(failure) = load(args, vec![path], group, color) {
-            crate::report(&failure, color);
-            worst = if failure.exit as u8 > worst as u8 { failure.exit } else { worst };
-        }
+    if let Some(directory) = &args.from_dir {
+        return from_dir::load_all(args, directory, color);
     }
-    Ok(worst)
+    load(args, color)?;
+    Ok(Exit::Success)
 }
 
-fn load(
-    args: &Args,
-    files: Vec<PathBuf>,
-    group: Option<u32>,
-    color: ColorChoice,
-) -> Result<(), Failure> {
+fn load(args: &Args, color: ColorChoice) -> Result<(), Failure> {
+    let group = args.group.as_deref().map(group_id).transpose()?;
+    let files = args.files.clone();
     let choice = Choice { files, filters: args.filters.clone(), params: args.params.clone() };
     let objects = choice.objects(color, &mut |note| eprintln!("{note}"))?;
     let chosen = choice.requests(&objects)?;
@@ -90,7 +88,7 @@ fn load(
         let own = &one.request.filter.name;
         let options = PinOptions {
             replace: args.replace,
-            mode: args.mode,
+            mode: args.mode.unwrap_or(PRIVATE),
             group,
             params: one.params.clone(),
             ..PinOptions::new(args.name.as_ref().unwrap_or(own))
@@ -117,22 +115,6 @@ fn said(pins: &Pins, options: &PinOptions, pinned: Pinned) -> String {
         ""
     };
     format!("{}: {what}{readable}{note}", options.name)
-}
-
-fn filters_in(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let cannot = |error: std::io::Error| {
-        let directory = directory.display();
-        Failure::new(Exit::BadInput, format_args!("cannot read {directory}: {error}"))
-    };
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(directory).map_err(cannot)? {
-        let path = entry.map_err(cannot)?.path();
-        if path.extension().is_some_and(|extension| extension == "kf" || extension == "o") {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-    Ok(paths)
 }
 
 fn group_id(name: &str) -> Result<u32, Failure> {

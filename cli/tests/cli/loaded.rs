@@ -96,7 +96,30 @@ fn a_directory_is_loaded_as_far_as_it_goes() {
     if said.status != 2 {
         return skipped("a_directory_is_loaded_as_far_as_it_goes", said.stderr.trim());
     }
+    assert!(said.stderr.contains("1 of 2 files loaded"), "{}", said.stderr);
     good.run("read").exits(0);
+}
+
+#[test]
+fn options_of_a_file_in_a_directory_stand_beside_it() {
+    let scratch = Scratch::new();
+    let name = Name::new("conf");
+    let filter =
+        format!("filter {} on process {{ param least = 1 where pid >= least emit pid }}", name.0);
+    scratch.file("a.kf", filter);
+    scratch.file("a.conf", "# Nobody has so many.\nparam least=5000000000\n\nmode 0640\n");
+    let directory = scratch.path().to_str().expect("a plain path");
+    let said = kfilter(["load", "--from-dir", directory, "-p", "least=2"]);
+    if matches!(said.status, 3 | 4) {
+        return skipped("options_of_a_file_in_a_directory_stand_beside_it", said.stderr.trim());
+    }
+    said.exits(0);
+    assert!(name.run("show").exits(0).stdout.contains("given    least=5000000000\n"));
+    name.run("read").exits(1);
+    scratch.file("a.conf", "mode 0640\nmood 0640\n");
+    let said = kfilter(["load", "--replace", "--from-dir", directory]).exits(2);
+    assert!(said.stderr.contains("a.conf:2: unexpected argument 'mood' found"), "{}", said.stderr);
+    name.run("read").exits(1);
 }
 
 #[test]
