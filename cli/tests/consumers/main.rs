@@ -5,6 +5,8 @@
 #[expect(dead_code, reason = "shared with the other tests of the binary, which use all of it")]
 mod support;
 
+mod journal;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
