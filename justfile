@@ -32,9 +32,13 @@ docs: build
     target/release/kfilter fields --format markdown > docs/tables.md
     @if command -v mdbook >/dev/null; then mdbook build docs; else echo "mdbook is not installed"; fi
 
+# Boots Debian's kernels under qemu and runs the end-to-end cases in each: docs/kernels.md.
+kernels *KERNELS: build
+    KFILTER=target/release/kfilter tests/kernels/run {{KERNELS}}
+
 # Compiles the shipped filters and asks the running kernel (and libbpf, if bpftool is there) to take them.
-kernels: build
-    tests/kernels
+shipped: build
+    tests/kernels/shipped
 
 # Installs the binary, its man pages, completions and the shipped filters below PREFIX.
 install PREFIX="/usr/local": build
