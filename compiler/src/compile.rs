@@ -128,6 +128,7 @@ impl Build {
         let linked = vm_section::link(&program).map_err(too_far)?;
         self.bounds.push(Bounds::new(filter, &plan, &sweep, &linked));
         let mut meta = meta::filter(filter, &plan, rodata, self.bss, self.vm_block(&linked));
+        meta.bpf.resident = Some(meta::resident(&filter.name, sweep.resident_stats));
         if let Some(group) = &plan.group {
             let finish = vm::compile(filter, &plan, Stage::Groups).map_err(too_far)?;
             let linked = vm_section::link(&finish).map_err(too_far)?;
@@ -137,8 +138,10 @@ impl Build {
         self.module.rodata.extend(meta::defaults(filter, &plan));
         self.module.programs.push(sweep.program);
         self.module.programs.extend(sweep.reader);
+        self.module.programs.extend(sweep.resident.programs);
         self.module.maps.extend(sweep.maps);
         self.module.subprograms.extend(sweep.subprograms);
+        self.module.subprograms.extend(sweep.resident.subprograms);
         self.module.global.extend(sweep.global.into_iter().map(|name| (name, 0)));
         self.module.scratch.extend(sweep.scratch);
         self.routines.extend(sweep.routines);

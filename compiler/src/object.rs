@@ -157,6 +157,8 @@ pub enum DataType {
     Array(Box<DataType>, u32),
     /// A struct.
     Struct(StructType),
+    /// A struct of the kernel that it finds in a map's value by its name, of so many bytes.
+    Kernel(&'static str, u32),
 }
 
 /// A struct that the object itself lays out.
@@ -197,6 +199,7 @@ impl DataType {
             Self::Text(bytes) => *bytes,
             Self::Array(element, count) => element.size().saturating_mul(*count),
             Self::Struct(layout) => layout.size,
+            Self::Kernel(_, bytes) => *bytes,
         }
     }
 }

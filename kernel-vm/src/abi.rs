@@ -93,6 +93,39 @@ pub struct SweepStats {
 /// Bytes of [`SweepStats`].
 pub const SWEEP_STATS_BYTES: usize = core::mem::size_of::<SweepStats>();
 
+/// What a resident filter keeps in `.bss` beside its [`SweepStats`]: it sweeps by itself,
+/// so what one sweep counts is added up here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct ResidentStats {
+    /// The time from one tick to the next, in nanoseconds; 0 when it does not tick.
+    pub period_ns: u64,
+    /// Sweeps that ticks made.
+    pub ticks: u64,
+    /// Ticks that made none, as another sweep was running.
+    pub skipped: u64,
+    /// Records that went into the ring buffer.
+    pub emitted: u64,
+    /// Records that found no room, because nobody read those before them.
+    pub lost: u64,
+    /// How long all these sweeps took, in nanoseconds.
+    pub took_ns: u64,
+    /// CLOCK_BOOTTIME of the next tick.
+    pub due_ns: u64,
+    /// Bytes of the ring buffer that the running sweep may still fill.
+    pub room: u64,
+    /// `emitted` when the running sweep began.
+    pub before: u64,
+}
+
+/// Bytes of [`ResidentStats`].
+pub const RESIDENT_STATS_BYTES: usize = core::mem::size_of::<ResidentStats>();
+
+/// Bytes of what ends each sweep that put records into a resident filter's ring buffer: the
+/// first bytes of its [`SweepStats`]. No record has this size, as theirs are multiples of 8.
+pub const SWEEP_END_BYTES: usize = 68;
+const _: () = assert!(SWEEP_END_BYTES <= SWEEP_STATS_BYTES && !SWEEP_END_BYTES.is_multiple_of(8));
+
 /// One in the fixed-point form of ratios and per-second rates: a millionth is the unit.
 pub const FIXED_ONE: i64 = 1_000_000;
 /// Nanoseconds in a second.

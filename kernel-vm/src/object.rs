@@ -261,6 +261,25 @@ pub struct BpfMeta {
     pub records: String,
     /// The task storage that holds state; absent when the filter keeps none.
     pub state: Option<String>,
+    /// What lets the filter sweep by itself.
+    #[serde(default)]
+    pub resident: Option<ResidentMeta>,
+}
+
+/// What lets a filter sweep by itself, in the kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResidentMeta {
+    /// The `syscall` program that starts it. Its context is two `u64`: the time from one
+    /// tick to the next, and the time to the first one, in nanoseconds. It returns 0 or a
+    /// negative errno.
+    pub start: String,
+    /// The `syscall` program that stops it.
+    pub stop: String,
+    /// The array that holds its timer and its work. The kernel cancels both when nobody
+    /// has this map open and no file system holds it.
+    pub timer: String,
+    /// Its block of `.bss`: [`crate::abi::ResidentStats`].
+    pub stats: Block,
 }
 
 /// The `vm` target's program and rows.

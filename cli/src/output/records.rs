@@ -145,7 +145,12 @@ pub(crate) mod tests {
             group: None,
             needs_two_sweeps: false,
             hold: None,
-            bpf: BpfMeta { sweep: String::new(), records: String::new(), state: None },
+            bpf: BpfMeta {
+                sweep: String::new(),
+                records: String::new(),
+                state: None,
+                resident: None,
+            },
             vm: VmMeta { program: none, row_size: 0, columns: Vec::new() },
         };
         (meta, bytes)

@@ -1,9 +1,9 @@
 //! The metadata of a filter and the defaults of its parameters.
 
-use kernel_vm::abi::SWEEP_STATS_BYTES;
+use kernel_vm::abi::{RESIDENT_STATS_BYTES, SWEEP_STATS_BYTES};
 use kernel_vm::object::{
     Block, BpfMeta, CellMeta, FieldMeta, FilterMeta, GROUPS_MAX, GroupMeta, HoldMeta, LimitMeta,
-    ParamMeta, RecordMeta, RowColumn, TopMeta, TypeMeta, VmMeta,
+    ParamMeta, RecordMeta, ResidentMeta, RowColumn, TopMeta, TypeMeta, VmMeta,
 };
 
 use crate::hir::{ExprKind, Filter, Value};
@@ -57,8 +57,20 @@ pub(super) fn filter(
             sweep: bpf::sweep_symbol(&filter.name),
             records: bpf::records_map(&filter.name),
             state: (plan.state_size > 0).then(|| bpf::state_map(&filter.name)),
+            resident: None,
         },
         vm: VmMeta { program: vm, row_size: plan.row_size, columns: columns.collect() },
+    }
+}
+
+/// The metadata of what lets the filter called `filter` sweep by itself, which counts at
+/// `bss`.
+pub(super) fn resident(filter: &str, bss: u32) -> ResidentMeta {
+    ResidentMeta {
+        start: bpf::resident::start_symbol(filter),
+        stop: bpf::resident::stop_symbol(filter),
+        timer: bpf::resident::timer_map(filter),
+        stats: Block { offset: bss, size: RESIDENT_STATS_BYTES as u32 },
     }
 }
 

@@ -282,6 +282,7 @@ fn data_type(types: &mut Types, ty: &DataType) -> TypeId {
             let element = data_type(types, element);
             types.btf.array(element, *count)
         }
+        DataType::Kernel(name, _) => types.defined(name),
         DataType::Struct(layout) => {
             let members: Vec<BtfMember> = layout
                 .members

@@ -143,8 +143,13 @@ impl Types {
 
     /// A pointer to the local definition of a kernel struct, or to `void`.
     pub(super) fn pointer_to(&mut self, name: &str) -> TypeId {
-        let target = self.structs.get(name).map_or(VOID, |local| local.id);
+        let target = self.defined(name);
         self.btf.pointer(target)
+    }
+
+    /// The local definition of a kernel struct, or `void`.
+    pub(super) fn defined(&self, name: &str) -> TypeId {
+        self.structs.get(name).map_or(VOID, |local| local.id)
     }
 
     /// Structs first get ids, since they may point to each other, then sizes, innermost

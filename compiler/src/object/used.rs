@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Module, ObjectError, ObjectErrorKind};
+use super::{DataType, Module, ObjectError, ObjectErrorKind};
 use crate::code::{FieldPath, Reloc, RelocKind};
 use crate::target::bpf::kernel_types::{self, KernelStruct, Kfunc, Kind};
 
@@ -29,7 +29,29 @@ impl Used {
         for reloc in programs.chain(subprograms).flat_map(|code| &code.relocs) {
             used.add(reloc)?;
         }
+        for map in &module.maps {
+            map.value.iter().try_for_each(|value| used.add_contents(value))?;
+        }
         Ok(used)
+    }
+
+    /// Kernel structs in a map's value are there with all of their members.
+    fn add_contents(&mut self, ty: &DataType) -> Result<(), ObjectError> {
+        match ty {
+            DataType::Kernel(name, _) => {
+                let layout = known_struct(name)?;
+                let names = layout.members.iter().map(|member| member.0);
+                self.members.entry(layout.name).or_default().extend(names);
+                Ok(())
+            }
+            DataType::Struct(layout) => {
+                layout.members.iter().try_for_each(|member| self.add_contents(&member.ty))
+            }
+            DataType::Array(element, _) => self.add_contents(element),
+            DataType::U32 | DataType::I32 | DataType::U64 | DataType::I64 | DataType::Text(_) => {
+                Ok(())
+            }
+        }
     }
 
     fn add(&mut self, reloc: &Reloc) -> Result<(), ObjectError> {

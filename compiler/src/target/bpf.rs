@@ -6,10 +6,11 @@
 pub mod columns;
 mod groups;
 pub mod kernel_types;
+pub mod resident;
 mod sweep;
 mod waiting;
 
-use kernel_vm::abi::SWEEP_STATS_BYTES;
+use kernel_vm::abi::{RESIDENT_STATS_BYTES, SWEEP_STATS_BYTES};
 
 use self::columns::{Columns, Place};
 use crate::asm::JumpTooFar;
@@ -35,6 +36,8 @@ pub struct Sweep {
     pub program: Program,
     /// The same sweep for consumers that read a file; a filter that groups has none.
     pub reader: Option<Program>,
+    /// What lets it sweep by itself.
+    pub resident: resident::Resident,
     /// Its maps.
     pub maps: Vec<Map>,
     /// The functions that its columns need.
@@ -47,6 +50,8 @@ pub struct Sweep {
     pub routines: Vec<Routine>,
     /// Bytes of `.bss` that it takes from where it was placed.
     pub bss_bytes: u32,
+    /// Where in `.bss` a resident filter counts.
+    pub resident_stats: u32,
     /// Bytes of stack that it needs.
     pub frame_bytes: u32,
 }
@@ -91,12 +96,14 @@ pub fn compile(filter: &Filter, plan: &Plan, rodata: u32, bss: u32) -> Result<Sw
     let buffer = plan.group.as_ref().map_or(0, groups::Groups::buffer_bytes);
     let body = lower(filter, plan, Host::Bpf, Stage::Rows, sweep::RESERVED - buffer);
     let (records, state) = (records_map(&filter.name), state_map(&filter.name));
-    let own = place.scratch + columns.scratch_bytes();
+    let resident_stats = place.scratch + columns.scratch_bytes();
+    let own = resident_stats + RESIDENT_STATS_BYTES as u32;
     let names = sweep::Names {
         records: &records,
         state: &state,
         stats: bss,
         scratch: own,
+        resident: resident_stats,
         params: rodata,
         groups: groups.as_ref(),
         way: sweep::Way::Call,
@@ -110,14 +117,19 @@ pub fn compile(filter: &Filter, plan: &Plan, rodata: u32, bss: u32) -> Result<Sw
     } else {
         None
     };
+    let ticking = sweep::Names { way: sweep::Way::Tick, ..names.clone() };
+    let (work, _) = sweep::program(filter.table, plan, &body, &columns, &ticking)?;
+    let mut resident = resident::build(&filter.name, work, &ticking)?;
     let mut subprograms = columns.subprograms()?;
     let mut routines = body.function.routines();
     let mut values = body.scratch;
     if let Some(groups) = &groups {
         // Its words may be those of the rows: all rows are in when it runs.
         let body = lower(filter, plan, Host::Bpf, Stage::Groups, 0);
-        let (functions, bytes) = groups.subprograms(plan, &body, &names)?;
-        subprograms.extend(functions);
+        let (function, bytes) = groups.finisher(plan, &body, &names)?;
+        subprograms.push(function);
+        subprograms.extend(groups.forgetters()?);
+        resident.subprograms.push(groups.finisher(plan, &body, &ticking)?.0);
         routines.extend(body.function.routines());
         values = values.max(body.scratch);
         frame_bytes += bytes;
@@ -142,7 +154,9 @@ pub fn compile(filter: &Filter, plan: &Plan, rodata: u32, bss: u32) -> Result<Sw
     }
     maps.extend(groups.iter().flat_map(groups::Groups::maps));
     maps.extend(columns.maps());
+    maps.push(resident::map(&filter.name));
     let mut scratch = columns.scratch();
+    scratch.push(resident::variable(&filter.name, resident_stats));
     if values > 0 {
         let name = format!("{}_values", filter.name);
         scratch.push(Scratch { name, offset: own, ty: DataType::words(values / 8) });
@@ -154,12 +168,14 @@ pub fn compile(filter: &Filter, plan: &Plan, rodata: u32, bss: u32) -> Result<Sw
             code,
         },
         reader,
+        resident,
         maps,
         subprograms,
         global: columns.global().collect(),
         scratch,
         routines,
         bss_bytes: own + values - bss,
+        resident_stats,
         frame_bytes,
     })
 }

@@ -48,6 +48,7 @@ pub(crate) fn plain_meta(name: &str) -> ObjectMeta {
                 sweep: format!("sweep_{name}"),
                 records: format!("records_{name}"),
                 state: None,
+                resident: None,
             },
             vm: VmMeta { program: none, row_size: 16, columns: Vec::new() },
         }],

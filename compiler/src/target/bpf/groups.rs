@@ -8,7 +8,7 @@
 use kernel_vm::abi::{ROW_HEADER_BYTES, ROW_MISSING_OFFSET};
 use kernel_vm::object::{GROUPS_MAX, Merge};
 
-use super::sweep::{self, Names, stack_address};
+use super::sweep::{self, Names, Way, stack_address};
 use crate::asm::{AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R4, R5, R6, Reg, Size};
 use crate::lir::Op;
 use crate::lower::Body;
@@ -58,8 +58,10 @@ impl<'a> Groups<'a> {
         format!("distinct{bit}_{}", self.filter)
     }
 
-    fn finish_symbol(&self) -> String {
-        format!("finish_{}", self.filter)
+    /// A filter that ticks hands records over in its own way.
+    fn finish_symbol(&self, way: Way) -> String {
+        let what = if way == Way::Tick { "conclude" } else { "finish" };
+        format!("{what}_{}", self.filter)
     }
 
     fn forget_symbol(&self, bit: usize) -> String {
@@ -134,21 +136,21 @@ impl<'a> Groups<'a> {
     }
 
     /// Code for the end of a sweep: each group becomes a record or nothing.
-    pub(super) fn finish(&self, asm: &mut Asm) {
-        for_each(asm, &self.groups_map(), &self.finish_symbol());
+    pub(super) fn finish(&self, asm: &mut Asm, way: Way) {
+        for_each(asm, &self.groups_map(), &self.finish_symbol(way));
         for (bit, _) in distinct(self.plan) {
             for_each(asm, &self.distinct_map(bit), &self.forget_symbol(bit));
         }
     }
 
-    /// The functions that [`Groups::finish`] has called, and the bytes of stack that they
-    /// need.
-    pub(super) fn subprograms(
+    /// The function that [`Groups::finish`] has called for each group, and the bytes of
+    /// stack that it needs.
+    pub(super) fn finisher(
         &self,
         plan: &Plan,
         body: &Body,
         names: &Names<'_>,
-    ) -> Result<(Vec<Subprogram>, u32), JumpTooFar> {
+    ) -> Result<(Subprogram, u32), JumpTooFar> {
         let mut hooks = GroupHooks { groups: self, plan, names, record: body.record };
         let allocation = allocate(&body.function, body.frame, |op| hooks.loses(op));
         let mut asm = Asm::new();
@@ -156,7 +158,13 @@ impl<'a> Groups<'a> {
             asm.mov(R6, R3);
             encode(&body.function, &allocation, &mut asm, &mut hooks);
         }
-        let mut all = vec![Subprogram { name: self.finish_symbol(), code: asm.finish()? }];
+        let function = Subprogram { name: self.finish_symbol(names.way), code: asm.finish()? };
+        Ok((function, allocation.frame_bytes()))
+    }
+
+    /// The functions that it has called for each distinct value.
+    pub(super) fn forgetters(&self) -> Result<Vec<Subprogram>, JumpTooFar> {
+        let mut all = Vec::new();
         for (bit, _) in distinct(self.plan) {
             let mut asm = Asm::new();
             asm.load_map(R1, &self.distinct_map(bit));
@@ -165,7 +173,7 @@ impl<'a> Groups<'a> {
             asm.exit();
             all.push(Subprogram { name: self.forget_symbol(bit), code: asm.finish()? });
         }
-        Ok((all, allocation.frame_bytes()))
+        Ok(all)
     }
 }
 

@@ -72,6 +72,9 @@ const fn layout(name: &'static str, members: &'static [(&'static str, Kind)]) ->
     KernelStruct { name, members }
 }
 
+/// The members of what only the kernel looks into.
+const OPAQUE: &[(&str, Kind)] = &[("__opaque", Kind::Array(&U64, 2))];
+
 /// Every kernel struct that filters touch.
 pub const KERNEL_STRUCTS: &[KernelStruct] = &[
     layout(
@@ -248,7 +251,8 @@ pub const KERNEL_STRUCTS: &[KernelStruct] = &[
     layout("bpf_iter_task", &[]),
     layout("bpf_iter_task_vma", &[]),
     layout("bpf_iter_num", &[]),
-    layout("bpf_wq", &[]),
+    layout("bpf_timer", OPAQUE),
+    layout("bpf_wq", OPAQUE),
 ];
 
 /// Every kernel function that programs may call.

@@ -10,6 +10,7 @@ use kernel_vm::schema::Table;
 
 use super::columns::{Columns, TASK, WALK_STACK_BYTES, untrusted};
 use super::groups::Groups;
+use super::resident;
 use crate::asm::{AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R4, R6, Reg, Size};
 use crate::code::{Code, FieldPath};
 use crate::lir::Op;
@@ -48,10 +49,10 @@ const VISITED: i16 = offset_of!(SweepStats, visited) as i16;
 const MATCHED: i16 = offset_of!(SweepStats, matched) as i16;
 const UNREADABLE: i16 = offset_of!(SweepStats, unreadable) as i16;
 const WARMING: i16 = offset_of!(SweepStats, warming) as i16;
-const DROPPED: i16 = offset_of!(SweepStats, dropped) as i16;
+pub(super) const DROPPED: i16 = offset_of!(SweepStats, dropped) as i16;
 const SWEEPS: i16 = offset_of!(SweepStats, sweeps) as i16;
 const STARTED: i16 = offset_of!(SweepStats, started_ns) as i16;
-const TOOK: i16 = offset_of!(SweepStats, took_ns) as i16;
+pub(super) const TOOK: i16 = offset_of!(SweepStats, took_ns) as i16;
 const BUSY_FLAG: i16 = offset_of!(SweepStats, busy) as i16;
 
 /// What the code refers to.
@@ -63,6 +64,8 @@ pub(super) struct Names<'a> {
     pub(super) stats: u32,
     /// Offset of the row body's own words in `.bss`.
     pub(super) scratch: u32,
+    /// Offset of what a resident filter counts in `.bss`.
+    pub(super) resident: u32,
     /// Offset of the parameters in `.rodata`.
     pub(super) params: u32,
     /// What turns rows into groups.
@@ -79,6 +82,9 @@ pub(super) enum Way {
     /// By reading a file, an iterator over a single thread whose last call, without a
     /// thread, is the sweep; records are what is read.
     Read,
+    /// By the filter's own timer; records go to the ring buffer, and who waits for them is
+    /// woken at the end.
+    Tick,
 }
 
 /// The program's code and the bytes of stack that it needs.
@@ -100,6 +106,9 @@ pub(super) fn program(
         open_output(&mut asm, busy);
     }
     begin(&mut asm, names.stats, busy);
+    if names.way == Way::Tick {
+        resident::begin(&mut asm, names);
+    }
     columns.sweep_start(&mut asm);
     asm.call_kfunc("bpf_rcu_read_lock");
     let task = |asm: &mut Asm| {
@@ -119,12 +128,15 @@ pub(super) fn program(
         iterate(&mut asm, table, task);
     }
     if let Some(groups) = names.groups {
-        groups.finish(&mut asm);
+        groups.finish(&mut asm, names.way);
     }
     asm.call_kfunc("bpf_rcu_read_unlock");
-    finish(&mut asm, names.stats);
+    finish(&mut asm, names);
     asm.bind(busy);
-    // An iterator that returns 1 is asked again.
+    if names.way == Way::Tick {
+        resident::count_skipped(&mut asm, names);
+    }
+    // An iterator that returns 1 is asked again, and a callback must return 0.
     asm.load_imm(R0, if names.way == Way::Call { BUSY } else { 0 });
     asm.exit();
     Ok((asm.finish()?, allocation.frame_bytes()))
@@ -186,20 +198,24 @@ fn iterator(asm: &mut Asm) {
 }
 
 /// Adds one to a counter. Plain loads and stores do: `busy` keeps others away.
-fn count(asm: &mut Asm, stats: u32, counter: i16) {
+pub(super) fn count(asm: &mut Asm, stats: u32, counter: i16) {
     asm.load_data(R1, ".bss", stats);
     asm.load(Size::Dw, R0, R1, counter);
     asm.alu_imm(AluOp::Add, R0, 1);
     asm.store(Size::Dw, R1, counter, R0);
 }
 
-fn finish(asm: &mut Asm, stats: u32) {
+fn finish(asm: &mut Asm, names: &Names<'_>) {
     asm.call_helper(HELPER_KTIME_GET_BOOT_NS);
-    asm.load_data(R1, ".bss", stats);
+    asm.load_data(R1, ".bss", names.stats);
     asm.load(Size::Dw, R2, R1, STARTED);
     asm.alu(AluOp::Sub, R0, R2);
     asm.store(Size::Dw, R1, TOOK, R0);
-    count(asm, stats, SWEEPS);
+    count(asm, names.stats, SWEEPS);
+    if names.way == Way::Tick {
+        resident::finish(asm, names);
+        asm.load_data(R1, ".bss", names.stats);
+    }
     // An exchange orders the statistics before it, unlike a store.
     asm.load_imm(R0, 0);
     asm.atomic_xchg(R1, BUSY_FLAG, R0);
@@ -217,7 +233,10 @@ pub(super) fn stack_address(asm: &mut Asm, dst: Reg, offset: i32) {
 pub(super) fn emit(asm: &mut Asm, names: &Names<'_>, record: i32, size: u32) {
     let (fine, full) = (asm.label(), asm.label());
     match names.way {
-        Way::Call => {
+        Way::Call | Way::Tick => {
+            if names.way == Way::Tick {
+                resident::take_room(asm, names, size, full);
+            }
             asm.load_map(R1, names.records);
             stack_address(asm, R2, record);
             asm.load_imm(R3, i64::from(size));
@@ -239,7 +258,15 @@ pub(super) fn emit(asm: &mut Asm, names: &Names<'_>, record: i32, size: u32) {
     asm.jump_if_imm(Cond::Eq, R0, 0, fine);
     asm.bind(full);
     count(asm, names.stats, DROPPED);
-    asm.bind(fine);
+    if names.way == Way::Tick {
+        let done = asm.label();
+        asm.jump(done);
+        asm.bind(fine);
+        resident::count_emitted(asm, names);
+        asm.bind(done);
+    } else {
+        asm.bind(fine);
+    }
 }
 
 /// Counts how a row or a group ended.
