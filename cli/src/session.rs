@@ -6,6 +6,7 @@ use crate::output::terminal::ColorChoice;
 use clap::ValueEnum;
 use kernel_vm::object::{FilterMeta, HoldMeta};
 use kfilter_loader::host::bpf::{BpfHost, system_values};
+use kfilter_loader::host::module::ModuleHost;
 use kfilter_loader::host::vm::VmHost;
 use kfilter_loader::pin::Pins;
 use kfilter_loader::sys::Kernel;
@@ -27,12 +28,14 @@ pub(crate) struct Selection {
 /// What runs filters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum HostChoice {
-    /// The kernel where it takes them, else the VM
+    /// The kernel where it takes them, else its module, else the VM
     Auto,
     /// The Linux kernel
     Bpf,
     /// The VM over /proc, without privilege
     Vm,
+    /// The VM in the kernel, where kfilter.ko is loaded
+    Module,
 }
 
 /// A filter that can be swept.
@@ -102,7 +105,9 @@ impl Selection {
 
     /// A filter that is loaded already; its history is that of its earlier sweeps.
     fn open(&self, name: &str) -> Result<Loaded, Failure> {
-        if !self.choice.params.is_empty() || self.host == HostChoice::Vm {
+        if !self.choice.params.is_empty()
+            || matches!(self.host, HostChoice::Vm | HostChoice::Module)
+        {
             let message = format!("filter `{name}` is loaded: it has its parameters and its host");
             return Err(Failure::new(Exit::BadInput, message)
                 .help("`kfilter load --replace` gives it others"));
@@ -122,6 +127,9 @@ impl Selection {
         requests: &[&Request<'_>],
         mut say: impl FnMut(&str),
     ) -> Result<Vec<Loaded>, Failure> {
+        if self.host == HostChoice::Module {
+            return load_all(&mut ModuleHost::running(), requests).map_err(|error| failure(&error));
+        }
         if self.host != HostChoice::Vm {
             match load_all(&mut BpfHost::running(), requests) {
                 Ok(loaded) => return Ok(loaded),
@@ -137,6 +145,11 @@ impl Selection {
                         ErrorClass::Privilege => "needs CAP_BPF and CAP_PERFMON",
                         ErrorClass::Host | ErrorClass::Input => "cannot be used here",
                     };
+                    // Where there is no bpf() the module is what the kernel has instead.
+                    if let Ok(loaded) = load_all(&mut ModuleHost::running(), requests) {
+                        say(&format!("using the module host: the bpf host {why} ({first})"));
+                        return Ok(loaded);
+                    }
                     say(&format!("using the vm host: the bpf host {why} ({first})"));
                 }
             }
@@ -208,6 +221,7 @@ pub(crate) fn attempt(host: HostKind, text: &str) -> Result<Sweep, LoadError> {
     let mut session = match host {
         HostKind::Bpf => BpfHost::running().load(&request)?,
         HostKind::Vm => VmHost.load(&request)?,
+        HostKind::Module => ModuleHost::running().load(&request)?,
     };
     session.sweep()
 }

@@ -85,6 +85,14 @@ pub enum LoadError {
         /// Why not.
         reason: String,
     },
+    /// The kernel module cannot run the filter.
+    #[error("the module host cannot run filter `{filter}`: {reason}")]
+    Module {
+        /// The filter.
+        filter: String,
+        /// Why not.
+        reason: String,
+    },
 }
 
 /// Who can do something about an error: the exit codes of the command line follow it.
@@ -117,7 +125,8 @@ impl LoadError {
             | Self::Syscall { .. }
             | Self::Missing { .. }
             | Self::Busy { .. }
-            | Self::Vm { .. } => ErrorClass::Host,
+            | Self::Vm { .. }
+            | Self::Module { .. } => ErrorClass::Host,
         }
     }
 

@@ -14,6 +14,7 @@ use kernel_vm::object::FilterMeta;
 use std::time::Duration;
 
 pub mod bpf;
+pub mod module;
 pub mod vm;
 
 /// Which host runs a filter.
@@ -23,6 +24,8 @@ pub enum HostKind {
     Bpf,
     /// kernel-vm over a snapshot of /proc.
     Vm,
+    /// kernel-vm in the kernel: the module `kfilter.ko`.
+    Module,
 }
 
 impl HostKind {
@@ -32,6 +35,7 @@ impl HostKind {
         match self {
             Self::Bpf => "bpf",
             Self::Vm => "vm",
+            Self::Module => "module",
         }
     }
 }

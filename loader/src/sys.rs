@@ -11,12 +11,14 @@ mod error;
 pub(crate) mod fake;
 mod kernel;
 mod memory;
+mod module;
 pub mod ring;
 
 pub use clock::{boot_time_ns, process_cpu_ns};
 pub use error::{Errno, SyscallError};
 pub use kernel::Kernel;
 pub use memory::{FileBytes, SharedMemory};
+pub use module::{Device, ModuleFile};
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;

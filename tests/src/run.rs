@@ -2,6 +2,7 @@
 
 use kernel_vm::abi::SweepStats;
 use kfilter_loader::host::bpf::{BpfHost, system_values};
+use kfilter_loader::host::module::ModuleHost;
 use kfilter_loader::host::vm::VmHost;
 use kfilter_loader::params::Given;
 use kfilter_loader::record::{Value, fields};
@@ -63,6 +64,7 @@ impl Running {
         let session = match host {
             HostKind::Bpf => BpfHost::running().load(&request)?,
             HostKind::Vm => VmHost.load(&request)?,
+            HostKind::Module => ModuleHost::running().load(&request)?,
         };
         Ok(Self { object, name, session })
     }

@@ -6,6 +6,7 @@
 
 use kernel_vm::object::FilterMeta;
 use kfilter_loader::host::bpf::{BpfHost, system_values};
+use kfilter_loader::host::module::ModuleHost;
 use kfilter_loader::host::vm::VmHost;
 use kfilter_loader::record::{Value, fields};
 use kfilter_loader::sys::Kernel;
@@ -135,6 +136,7 @@ fn compute(host: HostKind, object: &Object, values: &[i64; 8]) -> Vec<i64> {
     let mut session = match host {
         HostKind::Bpf => BpfHost::running().load(&request),
         HostKind::Vm => VmHost.load(&request),
+        HostKind::Module => ModuleHost::running().load(&request),
     }
     .expect("the host takes what it compiles");
     let sweep = session.sweep().expect("a loaded filter sweeps");

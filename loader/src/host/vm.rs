@@ -20,7 +20,8 @@ use group::Groups;
 use kernel_vm::abi::SweepStats;
 use kernel_vm::object::GroupMeta;
 use kernel_vm::schema::Table;
-use program::{Outcome, Program, Run};
+pub(super) use program::Program;
+use program::{Outcome, Run};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -168,6 +169,48 @@ impl Source {
             Self::Procfs(procfs) => procfs.walk(layout, now_ns, each),
             Self::Recorded(playback) => Ok(playback.walk(layout, each)),
         }
+    }
+}
+
+/// What becomes of groups of one that another host's rows made.
+#[derive(Debug)]
+pub(super) struct GroupedFilter {
+    meta: GroupMeta,
+    finish: Program,
+}
+
+impl GroupedFilter {
+    /// `None` for a filter without groups.
+    ///
+    /// # Errors
+    /// When the `finish` program is refused, or the groups do not hold together.
+    pub(super) fn new(request: &Request<'_>) -> Result<Option<Self>, String> {
+        let finish = Program::of_groups(request)?;
+        let Some((meta, finish)) = request.filter.group.clone().zip(finish) else {
+            return Ok(None);
+        };
+        group::check(&meta)?;
+        Ok(Some(Self { meta, finish }))
+    }
+
+    /// The records of the groups that `ones` add up to. `stats` counted rows; now it counts
+    /// groups, as every host does.
+    ///
+    /// # Errors
+    /// When the `finish` program is refused.
+    pub(super) fn merge<'o>(
+        &self,
+        ones: impl Iterator<Item = &'o [u8]>,
+        stats: &mut SweepStats,
+    ) -> Result<RecordBatch, String> {
+        stats.matched = 0;
+        let mut groups = Groups::new(&self.meta);
+        ones.for_each(|one| groups.add(one.to_vec()));
+        let records = RecordBatch::new(self.finish.output_size());
+        let found = Found { stats: *stats, records, groups: Some((groups, &self.finish)) };
+        let (records, counted) = found.finish(stats.started_ns.cast_signed())?;
+        *stats = counted;
+        Ok(records)
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) const RECORDS_MAX: usize = 1 << 20;
 
 /// A program that has been verified, with what it works on.
 #[derive(Debug)]
-pub(super) struct Program {
+pub(in crate::host) struct Program {
     insns: Vec<RawInsn>,
     row_size: u32,
     state_size: u32,
@@ -29,7 +29,7 @@ pub(super) struct Program {
 impl Program {
     /// The program that is run for each row. Of a filter with groups it emits a group of
     /// one, else a record.
-    pub(super) fn of_rows(request: &Request<'_>) -> Result<Self, String> {
+    pub(in crate::host) fn of_rows(request: &Request<'_>) -> Result<Self, String> {
         let meta = request.filter;
         let output_size = meta.group.as_ref().map_or(meta.record.size, |group| group.size);
         Self {
@@ -71,7 +71,7 @@ impl Program {
     }
 
     /// Bytes that it emits.
-    pub(super) fn output_size(&self) -> usize {
+    pub(in crate::host) fn output_size(&self) -> usize {
         usize::try_from(self.output_size).unwrap_or(0)
     }
 

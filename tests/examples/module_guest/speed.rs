@@ -1,0 +1,56 @@
+//! What a row costs: the module, the kernel's own BPF iterator, a C walk of /proc.
+
+use crate::FILTERS;
+use crate::tasks::Frozen;
+use kfilter_loader::HostKind;
+use kfilter_tests::run::Running;
+use std::process::Command;
+
+const ROUNDS: usize = 15;
+
+/// The least nanoseconds a row of some sweeps.
+fn least(filter: &mut Running) -> (f64, u64) {
+    let mut least = f64::MAX;
+    let mut visited = 0;
+    for _ in 0..ROUNDS {
+        let (_, stats) = filter.sweep();
+        least = least.min(stats.took_ns as f64 / stats.visited.max(1) as f64);
+        visited = stats.visited;
+    }
+    (least, visited)
+}
+
+/// Compares over `threads` threads.
+pub(crate) fn run(threads: u64) -> Result<String, String> {
+    let _frozen = Frozen::start(threads / 20, 20)?;
+    let walk = Command::new("/t/procwalk").output().map_err(|error| error.to_string())?;
+    let walk: f64 = String::from_utf8_lossy(&walk.stdout).trim().parse().unwrap_or(0.0);
+    let mut said = format!("C walk of /proc {walk:.0} ns a thread");
+    let mut failed = false;
+    for (index, source) in FILTERS.iter().enumerate() {
+        let name = source.split_whitespace().nth(1).unwrap_or_default();
+        let mut module =
+            Running::load(HostKind::Module, source, &[]).map_err(|error| error.to_string())?;
+        let (one, visited) = least(&mut module);
+        said += &format!("\n  {name}: module {one:.0} ns a row ({visited} rows)");
+        match Running::load(HostKind::Bpf, source, &[]) {
+            Ok(mut bpf) => {
+                let (other, _) = least(&mut bpf);
+                // Again, so that neither had the quieter time.
+                let one = one.min(least(&mut module).0);
+                let other = other.min(least(&mut bpf).0);
+                said += &format!(", bpf {other:.0}: {:.2} times", one / other);
+                failed |= index == 1 && one > 1.5 * other;
+            }
+            Err(error) => {
+                let first = error.to_string();
+                said += &format!(", bpf cannot: {}", first.lines().next().unwrap_or_default());
+            }
+        }
+        if index == 1 {
+            said += &format!("; /proc {:.0} times", walk / one);
+            failed |= walk < 25.0 * one;
+        }
+    }
+    if failed { Err(said) } else { Ok(said) }
+}

@@ -1,0 +1,169 @@
+//! The `module` host against a module that the tests play: what is written, what comes of
+//! refusals. The real one is tested in a guest by `kernel-vm/linux/test.sh`.
+
+use kernel_vm::abi::SweepStats;
+use kernel_vm::module::{HEADER_BYTES, MAGIC, VERSION};
+use kernel_vm::schema::SCHEMA_VERSION;
+use kfilter_loader::host::module::{ModuleHost, ModuleSession};
+use kfilter_loader::params::SystemValues;
+use kfilter_loader::sys::{Errno, ModuleFile, SyscallError};
+use kfilter_loader::{ErrorClass, LoadError, Object, Request, Session};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+const FILTER: &str = "filter big on process {
+    param max = 1MiB
+    where rss > max and cpu_time > 1s
+    emit pid, comm, rss
+}";
+
+/// A module that takes what is written, or not.
+#[derive(Default)]
+struct Played {
+    versions: Option<(u32, u32)>,
+    refusal: Option<(u32, u32)>,
+    records: Vec<u8>,
+    written: Rc<RefCell<Vec<u8>>>,
+}
+
+impl ModuleFile for Played {
+    fn versions(&self) -> Result<(u32, u32), SyscallError> {
+        Ok(self.versions.unwrap_or((VERSION, SCHEMA_VERSION)))
+    }
+    fn load(&self, image: &[u8]) -> Result<(), SyscallError> {
+        self.written.replace(image.to_vec());
+        match self.refusal {
+            Some(_) => Err(SyscallError::new("write", Errno(libc::EINVAL))),
+            None => Ok(()),
+        }
+    }
+    fn why(&self) -> Result<(u32, u32), SyscallError> {
+        Ok(self.refusal.unwrap_or_default())
+    }
+    fn set_params(&self, _: &[u8]) -> Result<(), SyscallError> {
+        Ok(())
+    }
+    fn sweep(&self, into: &mut Vec<u8>) -> Result<(), SyscallError> {
+        into.extend_from_slice(&self.records);
+        Ok(())
+    }
+    fn stats(&self) -> Result<SweepStats, SyscallError> {
+        Ok(SweepStats { visited: 5, matched: 2, ..SweepStats::default() })
+    }
+}
+
+/// What comes of loading `source`; without a device to play there is no module.
+fn load(source: &str, played: Option<Played>) -> Result<ModuleSession, LoadError> {
+    let compiled = kfilter_compiler::compile("test.kf", source).expect("it compiles");
+    let object = Object::parse(&compiled.object)?;
+    let name = &object.filters()[0].name;
+    let request = Request::new(&object, name, &[], SystemValues::default())?;
+    let device = RefCell::new(played);
+    let open = move || match device.take() {
+        Some(played) => Ok(Box::new(played) as Box<dyn ModuleFile>),
+        None => Err(SyscallError::new("open", Errno(libc::ENOENT))),
+    };
+    ModuleHost::new(Rc::new(open)).load_session(&request)
+}
+
+fn refusal(source: &str, played: Option<Played>) -> String {
+    let error = load(source, played).expect_err("it is refused");
+    assert_eq!(error.class(), ErrorClass::Host, "{error}");
+    error.to_string()
+}
+
+#[test]
+fn what_is_written_has_the_lengths_that_its_header_says() {
+    let written = Rc::new(RefCell::new(Vec::new()));
+    let played = Played { written: Rc::clone(&written), ..Played::default() };
+    load(FILTER, Some(played)).expect("the module takes it");
+    let bytes = written.borrow();
+    let word = |index: usize| {
+        let bytes = bytes[4 * index..4 * index + 4].try_into().expect("four bytes");
+        u32::from_le_bytes(bytes) as usize
+    };
+    assert_eq!((word(0), word(1)), (MAGIC as usize, VERSION as usize));
+    let (columns, params, insns) = (word(4), word(7), word(9));
+    assert_eq!(columns, 4, "pid, comm, rss and cpu_time");
+    assert!(insns > 0);
+    let expected = HEADER_BYTES + 8 * columns + params.next_multiple_of(8) + 8 * insns;
+    assert_eq!(bytes.len(), expected);
+}
+
+#[test]
+fn records_are_whole_ones() {
+    // missing, pid, comm, rss
+    let size = 8 + 8 + 16 + 8;
+    let played = Played { records: vec![1; 2 * size + 3], ..Played::default() };
+    let mut session = load(FILTER, Some(played)).expect("the module takes it");
+    let sweep = session.sweep().expect("it sweeps");
+    assert_eq!((sweep.records.len(), sweep.stats.visited, sweep.stats.matched), (2, 5, 2));
+}
+
+/// The module hands out groups of one; they are merged as on the vm host.
+#[test]
+fn groups_of_one_become_groups() {
+    let source =
+        "filter users on process { group by uid having count() >= 1 emit uid, count() as n }";
+    let written = Rc::new(RefCell::new(Vec::new()));
+    let played = Played { written: Rc::clone(&written), ..Played::default() };
+    let mut session = load(source, Some(played)).expect("the module takes it");
+    let group_size = u32::from_le_bytes(written.borrow()[32..36].try_into().expect("a word"));
+    // Time, missing, the key (uid 7), the cell (1).
+    let one: Vec<u8> = [0, 0, 7, 1].iter().flat_map(|word: &u64| word.to_le_bytes()).collect();
+    assert_eq!(group_size as usize, one.len(), "the layout that this test writes");
+    let played = Played { records: [&one[..]; 3].concat(), ..Played::default() };
+    drop(session);
+    session = load(source, Some(played)).expect("the module takes it");
+    let sweep = session.sweep().expect("it sweeps");
+    assert_eq!((sweep.records.len(), sweep.stats.matched, sweep.stats.visited), (1, 1, 5));
+    let record: Vec<u64> = sweep
+        .records
+        .iter()
+        .next()
+        .expect("one")
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .map(|word| u64::from_le_bytes(*word))
+        .collect();
+    assert_eq!(record, [0, 7, 3]);
+}
+
+#[test]
+fn refusals_have_names() {
+    let played = |versions, refusal| Some(Played { versions, refusal, ..Played::default() });
+    assert_eq!(
+        refusal(FILTER, None),
+        "/dev/kfilter is missing: the kernel module is not loaded; insmod kfilter.ko"
+    );
+    assert_eq!(
+        refusal(FILTER, played(Some((9, 1)), None)),
+        "a kfilter module of interface 1, schema 1 is missing: the one here has interface 9, \
+         schema 1; build kfilter.ko of this version"
+    );
+    assert_eq!(
+        refusal(FILTER, played(None, Some((25, 1004)))),
+        "the module host cannot run filter `big`: the module has no such column (25)"
+    );
+    assert_eq!(
+        refusal(FILTER, played(None, Some((7, 19)))),
+        "the module host cannot run filter `big`: its verifier refuses insn 7 (reason 19)"
+    );
+}
+
+/// Before anything is written, by name and with the way out.
+#[test]
+fn what_the_module_lacks_is_named() {
+    let played = || Some(Played { refusal: Some((0, 0)), ..Played::default() });
+    assert_eq!(
+        refusal("filter f on thread { where cycle(waits_for) emit tid }", played()),
+        "column `wait_class` of `thread` is missing: the kernel module does not have it; run \
+         the filter with --host bpf or --host vm"
+    );
+    assert_eq!(
+        refusal("filter f on file { where size > 1GiB emit pid, fd }", played()),
+        "table `file` is missing: the kernel module does not have it; run the filter with \
+         --host bpf or --host vm"
+    );
+}
