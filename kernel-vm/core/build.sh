@@ -17,6 +17,8 @@ flags=(
     -C force-unwind-tables=no -C symbol-mangling-version=v0 --cap-lints allow
     --remap-path-prefix "$source=kernel-vm"
 )
+features=()
+if [ "${KFILTER_CORE_THREADED:-1}" = 1 ]; then features+=(--cfg 'feature="threaded"'); fi
 if [ "$kind" = asm ]; then
     flags+=(
         -C no-redzone=yes -C code-model=kernel -C relocation-model=static
@@ -24,7 +26,7 @@ if [ "$kind" = asm ]; then
     )
 fi
 rustc "${flags[@]}" --crate-type=rlib --crate-name kernel_vm -C embed-bitcode=yes \
-    --cfg 'feature="ffi"' -o "$work/libkernel_vm.rlib" "$source/src/lib.rs"
+    --cfg 'feature="ffi"' "${features[@]}" -o "$work/libkernel_vm.rlib" "$source/src/lib.rs"
 link=(rustc "${flags[@]}" --crate-type=staticlib -C lto=fat --crate-name kfilter_vm
     --extern kernel_vm="$work/libkernel_vm.rlib" "$source/core/core.rs")
 case "$kind" in

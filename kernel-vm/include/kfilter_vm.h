@@ -165,6 +165,14 @@ int32_t kfilter_vm_verify(struct kfilter_vm *vm, const void *program, size_t byt
 			  const struct kfilter_vm_spec *spec, void *scratch,
 			  size_t scratch_bytes, struct kfilter_vm_why *why);
 
+/*
+ * Optional: lets the program run several times faster, in memory of kfilter_vm_ops_bytes
+ * bytes that must live as long as vm. That is 0 when the core was built without threaded
+ * code, or for a long program: then it runs as it is.
+ */
+size_t kfilter_vm_ops_bytes(size_t slots);
+int32_t kfilter_vm_thread(struct kfilter_vm *vm, void *ops, size_t bytes);
+
 /* The proven bound on the insns of one run; 0 for an empty vm. */
 uint64_t kfilter_vm_max_insns(const struct kfilter_vm *vm);
 

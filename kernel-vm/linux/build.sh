@@ -37,6 +37,11 @@ BEGIN {
     print "\t.skip CONFIG_FUNCTION_PADDING_BYTES, 0x90"
     print "#endif"
     print ".endm"
+    print ".macro KF_ENTRY"
+    print "#ifdef CONFIG_X86_KERNEL_IBT"
+    print "\tendbr64"
+    print "#endif"
+    print ".endm"
     print "#if defined(CONFIG_RETPOLINE) || defined(CONFIG_MITIGATION_RETPOLINE)"
     print "#define KF_CALL(reg) call __x86_indirect_thunk_##reg"
     print "#define KF_JUMP(reg) jmp __x86_indirect_thunk_##reg"
@@ -47,7 +52,10 @@ BEGIN {
 }
 /^[ \t]*#/ || /^[ \t]+\.cfi_/ { next }
 /^[ \t]+retq?[ \t]*$/ { print "\tKF_RET"; next }
-/^[ \t]+\.type[ \t]+.*@function/ { print; print "\tKF_PAD"; next }
+/^[ \t]+\.type[ \t]+.*@function/ {
+    print; print "\tKF_PAD"; split($2, name, ","); entry = name[1] ":"; next
+}
+$0 == entry { print; print "\tKF_ENTRY"; next }
 /^[ \t]+(callq?|jmpq?)[ \t]+\*[A-Za-z_][A-Za-z0-9_.]*@GOTPCREL\(%rip\)/ {
     sub(/\*/, ""); sub(/@GOTPCREL\(%rip\)/, ""); print; next
 }

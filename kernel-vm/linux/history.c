@@ -79,6 +79,7 @@ static void free_list(struct kfilter_past *past)
 
 		kfree(past);
 		past = next;
+		cond_resched();
 	}
 }
 

@@ -61,6 +61,7 @@ struct kfilter {
 	unsigned int needs;
 	struct kfilter_cell cells[KFILTER_COLUMNS_MAX];
 	void *program;
+	void *ops;
 	u8 *params;
 	u8 *row;
 	void *stack;

@@ -6,6 +6,7 @@
  * columns with the table, and the program goes through kernel-vm's verifier.
  */
 #include <linux/err.h>
+#include <linux/log2.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -86,6 +87,27 @@ static int take_columns(struct kfilter *kf, const struct kfilter_place *places)
 	return 0;
 }
 
+/* Memory as kernel-vm wants it: only powers of two are aligned in every kind of kernel. */
+static void *allocate_for_vm(size_t bytes)
+{
+	if (bytes < PAGE_SIZE)
+		bytes = roundup_pow_of_two(max_t(size_t, bytes, KFILTER_VM_ALIGN));
+	return kvmalloc(bytes, GFP_KERNEL_ACCOUNT);
+}
+
+/* Threaded code, where the core has it and the program is not too long. */
+static int thread(struct kfilter *kf)
+{
+	size_t bytes = kfilter_vm_ops_bytes(kf->header.insns);
+
+	if (!bytes)
+		return 0;
+	kf->ops = allocate_for_vm(bytes);
+	if (!kf->ops)
+		return -ENOMEM;
+	return kfilter_vm_thread(&kf->vm, kf->ops, bytes) ? -EINVAL : 0;
+}
+
 static int verify(struct kfilter *kf)
 {
 	const struct kfilter_header *header = &kf->header;
@@ -103,7 +125,7 @@ static int verify(struct kfilter *kf)
 
 	if (!bytes)
 		return refuse(kf, 0, KFILTER_VM_BAD_LENGTH);
-	scratch = kvmalloc(bytes, GFP_KERNEL_ACCOUNT);
+	scratch = allocate_for_vm(bytes);
 	if (!scratch)
 		return -ENOMEM;
 	error = kfilter_vm_verify(&kf->vm, kf->program, (size_t)header->insns * 8, &spec, scratch,
@@ -116,6 +138,9 @@ static int verify(struct kfilter *kf)
 	most = kfilter_vm_max_insns(&kf->vm);
 	if (most > KFILTER_RUN_INSNS_MAX)
 		return refuse(kf, most, KFILTER_REFUSED_RUN);
+	error = thread(kf);
+	if (error)
+		return error;
 	kf->rows_a_chunk = clamp_t(u64, KFILTER_RUN_INSNS_MAX / max(most, 1ULL), 1, ROWS_A_CHUNK);
 	return 0;
 }
@@ -198,9 +223,10 @@ void kfilter_unload(struct kfilter *kf)
 	kvfree(kf->stack);
 	kvfree(kf->row);
 	kvfree(kf->params);
+	kvfree(kf->ops);
 	kvfree(kf->program);
 	kf->records = (struct kfilter_records) { 0 };
-	kf->stack = kf->row = kf->params = kf->program = NULL;
+	kf->stack = kf->row = kf->params = kf->ops = kf->program = NULL;
 	kf->needs = 0;
 	memset(&kf->vm, 0, sizeof(kf->vm));
 }

@@ -164,6 +164,7 @@ static const struct file_operations kfilter_fops = {
 	.write = kfilter_write,
 	.poll = kfilter_poll,
 	.unlocked_ioctl = kfilter_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,
 	.llseek = default_llseek,
 };
 

