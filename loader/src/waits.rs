@@ -12,7 +12,7 @@ mod futex;
 mod graph;
 mod lock;
 
-pub use futex::Futex;
+pub use futex::{Futex, Operation};
 pub use lock::{Lock, Memory};
 
 use crate::procfs::parse::{self, Stat};
@@ -42,7 +42,7 @@ pub enum Class {
 pub struct Wait {
     /// Address of the lock.
     pub address: i64,
-    /// Thread id of its owner; 0 when it has ended.
+    /// Thread id of its owner, or what it was; 0 when that is not known here.
     pub owner: i64,
     /// How it waits.
     pub class: Class,
@@ -85,6 +85,18 @@ struct Waiter {
     lock: Lock,
 }
 
+/// Who owns a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    /// This thread.
+    Alive(i32),
+    /// Nobody any more.
+    Gone,
+    /// Nobody who could: what looked like a lock is none, or it was held when the process
+    /// was forked.
+    Foreign,
+}
+
 /// Looks at all threads of `pids` under the proc file system at `root`.
 #[must_use]
 pub fn look(root: &Path, pids: &[i32]) -> Waits {
@@ -110,7 +122,9 @@ pub fn look(root: &Path, pids: &[i32]) -> Waits {
     for &pid in pids {
         let process = root.join(pid.to_string());
         for tid in crate::procfs::task::numbers(&process.join("task")).unwrap_or_default() {
-            if let Some((namespace, inner_tid)) = identity(&process, tid) {
+            if let Some((namespace, inner_tid)) = identity(&process, tid)
+                && is_alive(&process, tid)
+            {
                 inner.insert((namespace, inner_tid), (pid, tid));
             }
         }
@@ -120,10 +134,18 @@ pub fn look(root: &Path, pids: &[i32]) -> Waits {
         matches!(waiter(&process, first.pid, first.tid), Look::Waits(again) if *again == *first)
     };
     let owner = |waiter: &Waiter| {
-        let &(pid, tid) = inner.get(&(waiter.namespace, waiter.lock.owner))?;
-        // A lock that processes do not share belongs to a thread of this process; another
+        let Some(&(pid, tid)) = inner.get(&(waiter.namespace, waiter.lock.owner)) else {
+            return Owner::Gone;
+        };
+        // A lock that processes do not share belongs to a thread of this process. A younger
         // thread with that id has only inherited the number.
-        (waiter.lock.shared || pid == waiter.pid).then_some(tid)
+        if waiter.lock.shared || pid == waiter.pid {
+            return Owner::Alive(tid);
+        }
+        match start(&root.join(pid.to_string()), tid) {
+            Some(start) if start <= waiter.start => Owner::Foreign,
+            _ => Owner::Gone,
+        }
     };
     waits.by_tid = graph::resolve(&waiters, owner, unchanged);
     waits
@@ -148,18 +170,17 @@ fn waiter(process: &Path, pid: i32, tid: i32) -> Look {
         Err(_) => return Look::Other,
     };
     let Some(futex) = Futex::parse(&text) else { return Look::Other };
-    let Ok(memory) = File::open(process.join("mem")) else { return Look::Unreadable };
-    let Some(lock) = lock::find(&futex, &memory) else { return Look::Other };
+    let Ok(memory) = File::open(task.join("mem")) else { return Look::Unreadable };
     let found = (|| {
-        let stat = Stat::parse(&fs::read(task.join("stat")).ok()?)?;
-        let status = fs::read(task.join("status")).ok()?;
         let (namespace, inner_tid) = identity(process, tid)?;
+        let lock = lock::find(&futex, inner_tid, &memory)?;
+        let status = fs::read(task.join("status")).ok()?;
         Some(Waiter {
             pid,
             tid,
             namespace,
             inner_tid,
-            start: stat.field(22)?,
+            start: start(process, tid)?,
             switches: (
                 parse::status_number(&status, "voluntary_ctxt_switches", 0)?,
                 parse::status_number(&status, "nonvoluntary_ctxt_switches", 0)?,
@@ -171,13 +192,27 @@ fn waiter(process: &Path, pid: i32, tid: i32) -> Look {
     found.map_or(Look::Other, |waiter| Look::Waits(Box::new(waiter)))
 }
 
+fn stat(process: &Path, tid: i32) -> Option<Stat> {
+    Stat::parse(&fs::read(process.join("task").join(tid.to_string()).join("stat")).ok()?)
+}
+
+/// When a thread started, in clock ticks since boot.
+fn start(process: &Path, tid: i32) -> Option<i64> {
+    stat(process, tid)?.field(22)
+}
+
+/// Whether a thread has not ended: a process's first one stays until the others have.
+fn is_alive(process: &Path, tid: i32) -> bool {
+    stat(process, tid).is_some_and(|stat| !matches!(stat.state, b'Z' | b'X'))
+}
+
 /// A thread's pid namespace and its id there.
 fn identity(process: &Path, tid: i32) -> Option<(u64, i32)> {
     use std::os::unix::fs::MetadataExt;
     let task: PathBuf = process.join("task").join(tid.to_string());
     let status = fs::read(task.join("status")).ok()?;
     let inner = parse::status_last(&status, "NSpid").and_then(|id| i32::try_from(id).ok())?;
-    let namespace = fs::metadata(process.join("ns/pid")).map_or(0, |metadata| metadata.ino());
+    let namespace = fs::metadata(task.join("ns/pid")).map_or(0, |metadata| metadata.ino());
     Some((namespace, inner))
 }
 

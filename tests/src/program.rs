@@ -18,8 +18,16 @@ impl Program {
     /// When there is no C compiler, or the program does not say READY.
     #[must_use]
     pub fn start(name: &str, args: &str) -> Self {
-        let binary = compiled(name);
-        let mut child = Command::new(&binary)
+        Self::start_by("cc", name, args)
+    }
+
+    /// The same with another C compiler, and so perhaps another C library.
+    ///
+    /// # Panics
+    /// As [`Program::start`].
+    #[must_use]
+    pub fn start_by(compiler: &str, name: &str, args: &str) -> Self {
+        let mut child = Command::new(compiled(compiler, name))
             .args(args.split_whitespace())
             .current_dir(std::env::temp_dir())
             .stdin(Stdio::null())
@@ -40,13 +48,18 @@ impl Program {
         i64::from(self.child.id())
     }
 
-    /// Its process id and those of its children.
+    /// Its process id and those of all processes below it, parents first.
     #[must_use]
     pub fn family(&self) -> Vec<i64> {
-        let path = format!("/proc/{0}/task/{0}/children", self.pid());
-        let children = std::fs::read_to_string(path).unwrap_or_default();
-        let children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
-        std::iter::once(self.pid()).chain(children).collect()
+        let mut family = vec![self.pid()];
+        let mut at = 0;
+        while let Some(pid) = family.get(at) {
+            let path = format!("/proc/{pid}/task/{pid}/children");
+            let children = std::fs::read_to_string(path).unwrap_or_default();
+            family.extend(children.split_whitespace().filter_map(|pid| pid.parse::<i64>().ok()));
+            at += 1;
+        }
+        family
     }
 }
 
@@ -68,18 +81,19 @@ impl Drop for Program {
     }
 }
 
-fn compiled(name: &str) -> PathBuf {
+fn compiled(compiler: &str, name: &str) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(format!("{name}.c"));
     let directory = std::env::current_exe()
         .ok()
         .and_then(|test| Some(test.parent()?.to_owned()))
         .expect("tests are programs in a directory");
-    let binary = directory.join(format!("program-{name}"));
+    let binary = directory.join(format!("program-{name}-{compiler}"));
     let modified = |path: &Path| std::fs::metadata(path).and_then(|file| file.modified()).ok();
     if modified(&binary) < modified(&source) {
         // Two tests may compile it at once: each into a file of its own.
-        let own = directory.join(format!("program-{name}-{:?}", std::thread::current().id()));
-        let status = Command::new("cc")
+        let own =
+            directory.join(format!("program-{name}-{compiler}-{:?}", std::thread::current().id()));
+        let status = Command::new(compiler)
             .args(["-O1", "-pthread", "-o"])
             .args([&own, &source])
             .status()

@@ -176,7 +176,7 @@ fn kind_of(
     if path.starts_with(b"/memfd:") {
         return kind::MEMFD;
     }
-    if path.starts_with(b"/dev/zero (deleted)") || path.starts_with(b"[anon_shmem:") {
+    if path == SHARED_ANON_PATH || path.starts_with(b"[anon_shmem:") {
         return if shared { kind::SHARED_ANON } else { kind::FILE };
     }
     if path.starts_with(b"/anon_hugepage") {
@@ -190,8 +190,14 @@ fn kind_of(
     }
 }
 
+/// How shared memory without a name is shown: a file called `dev/zero`.
+const SHARED_ANON_PATH: &[u8] = b"/dev/zero (deleted)";
+
 /// The last part of a path, as the kernel names the object itself.
 pub(super) fn last_part(path: &[u8]) -> &[u8] {
+    if path == SHARED_ANON_PATH {
+        return b"dev/zero";
+    }
     let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
     if path.starts_with(b"/memfd:") {
         // Its name is whatever memfd_create(2) was given, slashes too.
@@ -219,6 +225,8 @@ mod tests {
     fn names_are_those_that_the_kernel_keeps() {
         assert_eq!(last_part(b"/usr/bin/a b (deleted)"), b"a b");
         assert_eq!(last_part(b"/memfd:ring/of dogs (deleted)"), b"memfd:ring/of dogs");
+        assert_eq!(last_part(b"/dev/zero (deleted)"), b"dev/zero");
+        assert_eq!(last_part(b"/dev/zero"), b"zero");
         let gate = b"ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0     [vsyscall]\n";
         assert_eq!(Maps::parse(gate, &HashMap::new()).list, []);
     }

@@ -5,13 +5,31 @@ const SYS_FUTEX: u64 = 202;
 /// Operations without FUTEX_PRIVATE_FLAG and FUTEX_CLOCK_REALTIME.
 const OPERATION_MASK: u64 = 0x7f;
 
+/// How far from the stack pointer the word may be that a parked thread waits for.
+const OWN_STACK_BYTES: u64 = 512;
+
+/// What a thread asks of a futex.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// To wait until it changes.
+    Wait,
+    /// FUTEX_LOCK_PI or FUTEX_LOCK_PI2: the kernel itself knows the owner.
+    Inherit,
+    /// To wait for ever on a word of its own stack: what the C libraries do when the kernel
+    /// refuses to close a cycle.
+    Parked {
+        /// The stack pointer.
+        stack: u64,
+    },
+}
+
 /// A wait on a futex that may be a lock's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Futex {
     /// Address of the futex word.
     pub address: u64,
-    /// FUTEX_LOCK_PI or FUTEX_LOCK_PI2: the kernel itself knows the owner.
-    pub inherits: bool,
+    /// What is asked of it.
+    pub operation: Operation,
     /// The value that the word was expected to have.
     pub expected: u32,
 }
@@ -27,16 +45,18 @@ impl Futex {
         }
         let mut argument = || u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok();
         let (address, operation, value) = (argument()?, argument()?, argument()?);
+        let (timeout, _, _, stack) = (argument()?, argument()?, argument()?, argument()?);
         let expected = (value & u64::from(u32::MAX)) as u32;
-        match operation & OPERATION_MASK {
-            6 | 13 => Some(Self { address, inherits: true, expected }),
+        let is_own = (stack..stack.saturating_add(OWN_STACK_BYTES)).contains(&address);
+        let operation = match operation & OPERATION_MASK {
+            6 | 13 => Operation::Inherit,
             // Mutexes and rwlocks wait for small values, robust and musl's for an owner with
             // the waiters' bit; a condition variable's counter may be anything else.
-            0 | 9 if (1..=3).contains(&expected) || expected >> 31 == 1 => {
-                Some(Self { address, inherits: false, expected })
-            }
-            _ => None,
-        }
+            0 | 9 if (1..=3).contains(&expected) || expected >> 31 == 1 => Operation::Wait,
+            0 | 9 if expected == 0 && timeout == 0 && is_own => Operation::Parked { stack },
+            _ => return None,
+        };
+        Some(Self { address, operation, expected })
     }
 }
 
@@ -48,10 +68,14 @@ mod tests {
     #[test]
     fn only_waits_that_a_lock_makes_are_taken() {
         let parse = |text: &str| Futex::parse(text.as_bytes());
-        let wait = Futex { address: 0x7f00, inherits: false, expected: 2 };
+        let wait = Futex { address: 0x7f00, operation: Operation::Wait, expected: 2 };
         assert_eq!(parse("202 0x7f00 0x80 0x2 0x0 0x0 0x0 0x7ffd 0x7f01\n"), Some(wait));
-        let inherits = Futex { inherits: true, expected: 0, ..wait };
+        let inherits = Futex { operation: Operation::Inherit, expected: 0, ..wait };
         assert_eq!(parse("202 0x7f00 0x86 0x0 0x0 0x0 0x0 0x7ffd 0x7f01\n"), Some(inherits));
+        let parked = Futex { operation: Operation::Parked { stack: 0x7ec0 }, expected: 0, ..wait };
+        assert_eq!(parse("202 0x7f00 0x80 0x0 0x0 0x0 0x0 0x7ec0 0x7f01\n"), Some(parked));
+        assert_eq!(parse("202 0x7f00 0x80 0x0 0x1 0x0 0x0 0x7ec0 0x7f01\n"), None, "timed");
+        assert_eq!(parse("202 0x7f00 0x80 0x0 0x0 0x0 0x0 0x1ec0 0x7f01\n"), None, "elsewhere");
         assert_eq!(parse("202 0x7f00 0x189 0x0 0x0 0x0 0xffffffff 0x7ffd 0x7f01\n"), None);
         assert_eq!(parse("202 0x7f00 0x81 0x2 0x0 0x0 0x0 0x7ffd 0x7f01\n"), None);
         assert_eq!(parse("7 0x7f00 0x80 0x2 0x0 0x0 0x0 0x7ffd 0x7f01\n"), None);

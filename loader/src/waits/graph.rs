@@ -1,29 +1,35 @@
 //! From owners to rings.
 
-use super::{Class, Wait, Waiter};
+use super::{Class, Operation, Owner, Wait, Waiter};
 use std::collections::{HashMap, HashSet};
 
 /// Classifies every waiter. `owner` finds the thread that owns its lock; `unchanged` looks
 /// at a waiter a second time.
 pub(super) fn resolve(
     waiters: &[Waiter],
-    owner: impl Fn(&Waiter) -> Option<i32>,
+    owner: impl Fn(&Waiter) -> Owner,
     unchanged: impl Fn(&Waiter) -> bool,
 ) -> HashMap<i32, Wait> {
     let index: HashMap<i32, usize> =
         waiters.iter().enumerate().map(|(at, waiter)| (waiter.tid, at)).collect();
-    let owners: Vec<Option<i32>> = waiters.iter().map(&owner).collect();
-    let next = |at: usize| owners[at].and_then(|tid| index.get(&tid).copied());
+    let owners: Vec<Owner> = waiters.iter().map(&owner).collect();
+    let next = |at: usize| match owners[at] {
+        Owner::Alive(tid) => index.get(&tid).copied(),
+        Owner::Gone | Owner::Foreign => None,
+    };
     let mut waits = HashMap::new();
     for (at, waiter) in waiters.iter().enumerate() {
-        let class = match owners[at] {
-            None => Class::Abandoned,
-            Some(tid) if tid == waiter.tid => Class::Own,
-            Some(_) => Class::Waiting,
+        // The dead of another namespace are known by their number there, which is nobody here.
+        let gone = if waiter.inner_tid == waiter.tid { waiter.lock.owner } else { 0 };
+        let (class, owner) = match owners[at] {
+            Owner::Gone => (Class::Abandoned, gone),
+            Owner::Alive(tid) if tid == waiter.tid => (Class::Own, tid),
+            Owner::Alive(tid) => (Class::Waiting, tid),
+            Owner::Foreign => continue,
         };
         let wait = Wait {
             address: waiter.lock.address.cast_signed(),
-            owner: owners[at].map_or(0, i64::from),
+            owner: owner.into(),
             class,
             ..Wait::default()
         };
@@ -47,8 +53,12 @@ pub(super) fn resolve(
         }
     }
     for (at, waiter) in waiters.iter().enumerate() {
-        let abandoned = owners[at].is_none();
-        if abandoned && !(unchanged(waiter) && owner(waiter).is_none()) {
+        let is_abandoned = owners[at] == Owner::Gone;
+        let is_confirmed = || unchanged(waiter) && owner(waiter) == Owner::Gone;
+        // A parked thread says nothing but that the kernel refused to close a cycle.
+        let is_parked = matches!(waiter.futex.operation, Operation::Parked { .. });
+        let is_waiting = waits.get(&waiter.tid).is_some_and(|wait| wait.class == Class::Waiting);
+        if is_abandoned && !is_confirmed() || is_parked && is_waiting {
             waits.remove(&waiter.tid);
         }
     }
@@ -92,14 +102,17 @@ mod tests {
             inner_tid: tid,
             start: 1,
             switches: (0, 0),
-            futex: Futex { address: 0, inherits: false, expected: 2 },
+            futex: Futex { address: 0, operation: Operation::Wait, expected: 2 },
             lock: Lock { address: 0x1000, owner, shared: false },
         }
     }
 
     fn classes(edges: &[(i32, i32)], gone: &[i32], moved: &[i32]) -> Vec<(i32, Class, i64)> {
         let waiters: Vec<Waiter> = edges.iter().map(|&(from, to)| waiter(from, to)).collect();
-        let owner = |waiter: &Waiter| Some(waiter.lock.owner).filter(|owner| !gone.contains(owner));
+        let owner = |waiter: &Waiter| match waiter.lock.owner {
+            owner if gone.contains(&owner) => Owner::Gone,
+            owner => Owner::Alive(owner),
+        };
         let waits = resolve(&waiters, owner, |waiter| !moved.contains(&waiter.tid));
         let mut all: Vec<(i32, Class, i64)> =
             waits.iter().map(|(&tid, wait)| (tid, wait.class, wait.cycle_length)).collect();

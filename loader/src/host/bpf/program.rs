@@ -13,7 +13,7 @@ use crate::link::{self, Linked, MapRef, ProgramKind};
 use crate::sys::{
     ATTACH_TRACE_ITER, Call, Errno, PROG_SLEEPABLE, ProgBtf, ProgLoad, Sys, SyscallError, prog_type,
 };
-use kernel_vm::schema::{self, ColumnId, Since};
+use kernel_vm::schema::{self, ColumnId, Since, Table};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// First size of the verifier's log, and the factor by which it grows.
@@ -22,7 +22,7 @@ const LOG_GROWTH: usize = 16;
 /// Largest log that is asked for.
 const LOG_BYTES_MAX: usize = 16 << 20;
 /// Threads that are reckoned with when the kernel does not tell.
-const ROWS_UNKNOWN: usize = 4096;
+const THREADS_UNKNOWN: usize = 4096;
 /// Characters of a filter's name that go before `.rodata` in a map's name of 15.
 const PREFIX_CHARS: usize = 7;
 
@@ -65,6 +65,16 @@ impl Loaded {
     }
 }
 
+/// Rows of a table for each thread: the kernel does not count files and mappings. A
+/// thread brings two or three mappings, a process some dozens.
+fn rows_a_thread(table: &str) -> usize {
+    match Table::from_name(table) {
+        Some(Table::Mapping) => 64,
+        Some(Table::File) => 16,
+        Some(Table::Process | Table::Thread) | None => 1,
+    }
+}
+
 /// Loads the programs called `names`, with the maps that they use and no others; those of
 /// `reuse` are not created.
 ///
@@ -79,7 +89,8 @@ pub fn load_programs(
     refuse_foreign_columns(request)?;
     let linked = link_all(sys, request, names)?;
     let btf = load_btf(sys, request)?;
-    let rows = thread_count(sys).unwrap_or(ROWS_UNKNOWN);
+    let threads = thread_count(sys).unwrap_or(THREADS_UNKNOWN);
+    let rows = threads.saturating_mul(rows_a_thread(&request.filter.table));
     let record = request.filter.record.size as usize;
     let prefix: String = request.filter.name.chars().take(PREFIX_CHARS).collect();
     let plan = Plan {

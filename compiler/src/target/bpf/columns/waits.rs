@@ -98,7 +98,8 @@ mod candidate {
     /// The thread waits for nothing that would come, and the registers that tell why.
     pub(super) const PARKED: i16 = 168;
     pub(super) const REGISTERS: [i16; 6] = [176, 184, 192, 200, 208, 216];
-    pub(super) const BYTES: i16 = 224;
+    pub(super) const STACK: i16 = 224;
+    pub(super) const BYTES: i16 = 232;
 }
 
 /// Offsets of a node's words: the value of the hash map.

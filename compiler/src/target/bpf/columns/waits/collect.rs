@@ -147,7 +147,8 @@ fn keep_registers(asm: &mut Asm) {
     expected(asm, R1);
     asm.jump_if_imm(Cond::Ne, R1, 0, moves);
     asm.store_imm(Size::Dw, R7, at::PARKED, 1);
-    for (offset, hop) in at::REGISTERS.into_iter().zip(PRESERVED) {
+    let all = at::REGISTERS.into_iter().zip(PRESERVED);
+    for (offset, hop) in all.chain([(at::STACK, ("pt_regs", &["sp"] as &[&str]))]) {
         field::load(asm, R1, R8, hop);
         asm.store(Size::Dw, R7, offset, R1);
     }

@@ -7,15 +7,18 @@
 //! | glibc priority-inheriting mutex, `FUTEX_LOCK_PI` | the start | the word itself |
 //! | glibc rwlock with a writer | the third or fourth word | the seventh word |
 //! | glibc priority-inheriting mutex that the kernel refused, `FUTEX_WAIT` for ever | elsewhere | the mutex's word |
-//! | musl mutex that is recursive, error-checking or robust | the second word | the word itself |
+//! | musl mutex that is recursive, error-checking, robust or priority-inheriting | the second word | the word itself |
 //!
-//! The kernel refuses to close a cycle of priority-inheriting mutexes (EDEADLK), and glibc
-//! then parks the thread on a word of its stack for ever. Which mutex it was is found by
-//! the registers that functions preserve: one of them still points to it or to its kind.
+//! The kernel refuses to close a cycle of priority-inheriting mutexes (EDEADLK), and the C
+//! library then parks the thread on a word of its stack for ever. Which mutex it was is found
+//! by the registers that functions preserve, or where the stack holds them: one of them still
+//! points to it or to its kind.
 
 use super::super::Columns;
 use super::super::helper::stack_address;
-use super::candidate::{EXPECTED, FUTEX, INNER_TID, LOCK, OPERATION, PARKED, REGISTERS, SHARED};
+use super::candidate::{
+    EXPECTED, FUTEX, INNER_TID, LOCK, OPERATION, OWNER, PARKED, REGISTERS, SHARED, STACK,
+};
 use crate::asm::{
     AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, Reg, Size,
 };
@@ -40,9 +43,12 @@ const KIND_INHERIT: i32 = 32;
 const KIND_SHARED: i32 = 128;
 /// A glibc mutex's word while somebody waits.
 const CONTENDED: i32 = 2;
+/// What a thread expects that waits for a rwlock's writer: held, and waited for.
+const RWLOCK_HELD: i32 = 3;
 /// The bits that a musl mutex's type may have, and those of types that record an owner.
 const MUSL_TYPE_BITS: i32 = 0x8f;
-const MUSL_OWNED: i32 = 0x7;
+const MUSL_OWNED: i32 = 0xf;
+const MUSL_INHERIT: i32 = 0x8;
 
 /// Where a glibc mutex has its kind.
 const KIND_OFFSET: i32 = 16;
@@ -56,6 +62,12 @@ const WRITERS_FUTEX: i16 = 3;
 const MUTEX_BYTES: i64 = 40;
 const RWLOCK_BYTES: i64 = 32;
 const BUFFER: i16 = -40;
+/// What a neighbour on the owner's list should point to.
+const NEIGHBOUR: i16 = -48;
+const ITERATOR: i16 = -56;
+/// Where a pointer to a refused mutex is looked for.
+const REGISTER_COUNT: i32 = REGISTERS.len() as i32;
+const STACK_POINTERS: i32 = 48;
 /// The two pointers by which a lock is on its owner's list: bytes from its start, in glibc
 /// and in musl alike.
 const LINKS: [i16; 2] = [24, 32];
@@ -65,7 +77,7 @@ const LINKS: [i16; 2] = [24, 32];
 pub(super) fn subprogram(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     let mut asm = Asm::new();
     let (no_mutex, in_word, none) = (asm.label(), asm.label(), asm.label());
-    let (inherits, robust, parked) = (asm.label(), asm.label(), asm.label());
+    let (inherits, robust, parked, of_musl) = (asm.label(), asm.label(), asm.label(), asm.label());
     asm.mov(R6, R1);
     asm.mov(R7, R2);
     asm.load(Size::Dw, R1, R6, PARKED);
@@ -91,25 +103,30 @@ pub(super) fn subprogram(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
 
     asm.bind(inherits);
     asm.jump_if_imm(Cond::Set, R9, KIND_INHERIT, in_word);
-    asm.jump(none);
+    asm.jump(no_mutex);
     asm.bind(robust);
     asm.jump_if(Cond::Ne, R1, R8, no_mutex);
     asm.mov(R2, R8);
     asm.alu_imm(AluOp::Rsh, R2, WAITERS_BIT);
     asm.jump_if_imm(Cond::Eq, R2, 0, no_mutex);
-    for link in LINKS {
-        linked(&mut asm, link, no_mutex);
-    }
+    asm.load(Size::Dw, R0, R6, FUTEX);
+    listed(&mut asm, no_mutex);
+    asm.mov(R1, R8);
     asm.bind(in_word);
     asm.mov(R0, R1);
     asm.alu_imm(AluOp::And, R0, OWNER_MASK);
     found(&mut asm, 0, R9, KIND_SHARED);
 
     asm.bind(no_mutex);
-    asm.load(Size::Dw, R8, R6, EXPECTED);
+    asm.load(Size::Dw, R2, R6, OPERATION);
+    for operation in LOCK_PI {
+        asm.jump_if_imm(Cond::Eq, R2, operation, of_musl);
+    }
     rwlock(&mut asm, WRITERS_FUTEX, 2);
     rwlock(&mut asm, WRPHASE_FUTEX, 3);
     musl(&mut asm, none);
+    asm.bind(of_musl);
+    musl_inherits(&mut asm, none);
     asm.bind(parked);
     refused(&mut asm, none);
     asm.bind(none);
@@ -151,56 +168,113 @@ fn found(asm: &mut Asm, before: i16, flags: Reg, shared: i32) {
     asm.exit();
 }
 
-/// The mutex that a parked thread did not get: the first that its registers point to and
-/// that somebody else owns, or else one of its own, which it tried to lock again.
+/// The mutex that a parked thread did not get: the first that its registers or its stack
+/// point to and that somebody else owns, or else one of its own, which it tried to lock
+/// again.
 fn refused(asm: &mut Asm, none: Label) {
-    asm.load_imm(R8, 0);
-    for register in REGISTERS {
-        for distance in [KIND_OFFSET, 0] {
-            let (other, own) = (asm.label(), asm.label());
-            asm.load(Size::Dw, R3, R6, register);
-            asm.alu_imm(AluOp::Sub, R3, distance);
-            asm.store(Size::Dw, R6, LOCK, R3);
-            asm.jump_if_imm(Cond::Lt, R3, LOWEST_ADDRESS, other);
-            read_r3(asm, MUTEX_BYTES, other);
-            word(asm, R9, 4);
-            asm.mov(R1, R9);
-            asm.alu_imm(AluOp::And, R1, !KIND_BITS);
-            asm.jump_if_imm(Cond::Ne, R1, 0, other);
-            asm.mov(R1, R9);
-            asm.alu_imm(AluOp::And, R1, KIND_INHERIT);
-            asm.jump_if_imm(Cond::Eq, R1, 0, other);
-            word(asm, R0, 0);
-            asm.alu_imm(AluOp::And, R0, OWNER_MASK);
-            asm.jump_if_imm(Cond::Eq, R0, 0, other);
-            asm.load(Size::Dw, R1, R6, INNER_TID);
-            asm.jump_if(Cond::Eq, R0, R1, own);
-            asm.alu_imm(AluOp::And, R9, KIND_SHARED);
-            asm.store(Size::Dw, R6, SHARED, R9);
-            asm.exit();
-            asm.bind(own);
-            asm.load(Size::Dw, R8, R6, LOCK);
-            asm.bind(other);
-        }
+    let (next, end, on_stack, look) = (asm.label(), asm.label(), asm.label(), asm.label());
+    asm.store_imm(Size::Dw, R6, FUTEX, 0);
+    stack_address(asm, R1, ITERATOR);
+    asm.load_imm(R2, 0);
+    asm.load_imm(R3, i64::from(REGISTER_COUNT + STACK_POINTERS));
+    asm.call_kfunc("bpf_iter_num_new");
+    asm.bind(next);
+    stack_address(asm, R1, ITERATOR);
+    asm.call_kfunc("bpf_iter_num_next");
+    asm.jump_if_imm(Cond::Eq, R0, 0, end);
+    asm.load(Size::W, R1, R0, 0);
+    asm.jump_if_imm(Cond::Ge, R1, REGISTER_COUNT, on_stack);
+    asm.alu_imm(AluOp::Lsh, R1, 3);
+    asm.mov(R2, R6);
+    asm.alu(AluOp::Add, R2, R1);
+    asm.load(Size::Dw, R8, R2, REGISTERS[0]);
+    asm.jump(look);
+    asm.bind(on_stack);
+    asm.alu_imm(AluOp::Sub, R1, REGISTER_COUNT);
+    asm.alu_imm(AluOp::Lsh, R1, 3);
+    asm.load(Size::Dw, R3, R6, STACK);
+    asm.alu(AluOp::Add, R3, R1);
+    read_r3(asm, 8, next);
+    asm.load(Size::Dw, R8, FP, BUFFER);
+    asm.bind(look);
+    for distance in [KIND_OFFSET, 0] {
+        refused_at(asm, distance);
     }
-    asm.jump_if_imm(Cond::Eq, R8, 0, none);
-    asm.store(Size::Dw, R6, LOCK, R8);
+    asm.jump(next);
+    asm.bind(end);
+    stack_address(asm, R1, ITERATOR);
+    asm.call_kfunc("bpf_iter_num_destroy");
+    asm.load(Size::Dw, R1, R6, FUTEX);
+    asm.jump_if_imm(Cond::Eq, R1, 0, none);
+    asm.store(Size::Dw, R6, LOCK, R1);
     asm.load(Size::Dw, R0, R6, INNER_TID);
     asm.exit();
+}
+
+/// Ends the function if somebody else owns an inheriting mutex at `distance` before the
+/// address in `r8`; one of its own is noted.
+fn refused_at(asm: &mut Asm, distance: i32) {
+    let (other, own, of_musl, owned) = (asm.label(), asm.label(), asm.label(), asm.label());
+    asm.mov(R3, R8);
+    asm.alu_imm(AluOp::Sub, R3, distance);
+    asm.store(Size::Dw, R6, LOCK, R3);
+    asm.jump_if_imm(Cond::Lt, R3, LOWEST_ADDRESS, other);
+    read_r3(asm, MUTEX_BYTES, other);
+    word(asm, R9, 4);
+    asm.mov(R1, R9);
+    asm.alu_imm(AluOp::And, R1, !KIND_BITS);
+    asm.jump_if_imm(Cond::Ne, R1, 0, of_musl);
+    asm.mov(R1, R9);
+    asm.alu_imm(AluOp::And, R1, KIND_INHERIT);
+    asm.jump_if_imm(Cond::Eq, R1, 0, of_musl);
+    word(asm, R0, 0);
+    asm.alu_imm(AluOp::And, R0, OWNER_MASK);
+    asm.jump_if_imm(Cond::Eq, R0, 0, other);
+    // Its owner stands in it twice.
+    word(asm, R1, 2);
+    asm.jump_if(Cond::Ne, R0, R1, other);
+    asm.jump(owned);
+    asm.bind(of_musl);
+    word(asm, R9, 0);
+    musl_type(asm, MUSL_INHERIT, other);
+    word(asm, R0, 1);
+    asm.alu_imm(AluOp::And, R0, OWNER_MASK);
+    asm.jump_if_imm(Cond::Eq, R0, 0, other);
+    asm.store(Size::Dw, R6, OWNER, R0);
+    asm.load(Size::Dw, R0, R6, LOCK);
+    listed(asm, other);
+    asm.load(Size::Dw, R0, R6, OWNER);
+    asm.bind(owned);
+    asm.load(Size::Dw, R1, R6, INNER_TID);
+    asm.jump_if(Cond::Eq, R0, R1, own);
+    asm.alu_imm(AluOp::And, R9, KIND_SHARED);
+    asm.store(Size::Dw, R6, SHARED, R9);
+    asm.mov(R8, R0);
+    stack_address(asm, R1, ITERATOR);
+    asm.call_kfunc("bpf_iter_num_destroy");
+    asm.mov(R0, R8);
+    asm.exit();
+    asm.bind(own);
+    asm.load(Size::Dw, R1, R6, LOCK);
+    asm.store(Size::Dw, R6, FUTEX, R1);
+    asm.bind(other);
 }
 
 /// A rwlock that is held by a writer and waited for on the futex that is its word number
 /// `futex`. `bits` of its first word have to be set in such a phase.
 fn rwlock(asm: &mut Asm, futex: i16, bits: i32) {
     let other = asm.label();
-    asm.jump_if_imm(Cond::Eq, R8, 0, other);
-    asm.jump_if_imm(Cond::Gt, R8, 3, other);
+    asm.jump_if_imm(Cond::Ne, R8, RWLOCK_HELD, other);
     read(asm, futex, RWLOCK_BYTES, other);
     word(asm, R1, futex);
     asm.jump_if(Cond::Ne, R1, R8, other);
     word(asm, R1, 0);
     asm.alu_imm(AluOp::And, R1, bits);
     asm.jump_if_imm(Cond::Eq, R1, 0, other);
+    for unused in [4, 5] {
+        word(asm, R1, unused);
+        asm.jump_if_imm(Cond::Ne, R1, 0, other);
+    }
     word(asm, R9, 7);
     asm.jump_if_imm(Cond::Gt, R9, 1, other);
     word(asm, R0, 6);
@@ -238,19 +312,35 @@ fn plain_mutex(asm: &mut Asm, not: Label) {
     }
 }
 
-/// Goes to `not` unless the lock is on its owner's list by the pointer at `link`. Loses
-/// `r2`.
-fn linked(asm: &mut Asm, link: i16, not: Label) {
-    asm.load(Size::Dw, R2, FP, BUFFER + link);
-    asm.alu_imm(AluOp::Rsh, R2, 3);
-    asm.jump_if_imm(Cond::Eq, R2, 0, not);
+/// Goes to `not` unless the lock at the address in `r0` is on its owner's list: what
+/// precedes it there points back. Of a lock that processes share, with its kind in `r9`,
+/// the neighbours may be another process's. Loses what was read, and `r0` to `r5`.
+fn listed(asm: &mut Asm, not: Label) {
+    let shared = asm.label();
+    for link in LINKS {
+        asm.load(Size::Dw, R2, FP, BUFFER + link);
+        asm.alu_imm(AluOp::Rsh, R2, 3);
+        asm.jump_if_imm(Cond::Eq, R2, 0, not);
+    }
+    asm.mov(R1, R9);
+    asm.alu_imm(AluOp::And, R1, KIND_SHARED);
+    asm.jump_if_imm(Cond::Ne, R1, 0, shared);
+    asm.alu_imm(AluOp::Add, R0, i32::from(LINKS[1]));
+    asm.store(Size::Dw, FP, NEIGHBOUR, R0);
+    asm.load(Size::Dw, R3, FP, BUFFER + LINKS[0]);
+    // Pointers to locks that inherit have their lowest bit set in glibc's lists.
+    asm.alu_imm(AluOp::And, R3, -2);
+    read_r3(asm, 8, not);
+    asm.load(Size::Dw, R1, FP, BUFFER);
+    asm.alu_imm(AluOp::And, R1, -2);
+    asm.load(Size::Dw, R2, FP, NEIGHBOUR);
+    asm.jump_if(Cond::Ne, R1, R2, not);
+    asm.bind(shared);
 }
 
 /// A musl mutex, whose second word is the futex word. Other libraries' locks use the
-/// word's highest bit as well; a musl mutex that records its owner is on its owner's list,
-/// and what precedes it there points back.
+/// word's highest bit as well; a musl mutex that records its owner is on its owner's list.
 fn musl(asm: &mut Asm, none: Label) {
-    let shared = asm.label();
     asm.mov(R1, R8);
     asm.alu_imm(AluOp::Rsh, R1, WAITERS_BIT);
     asm.jump_if_imm(Cond::Eq, R1, 0, none);
@@ -258,31 +348,37 @@ fn musl(asm: &mut Asm, none: Label) {
     word(asm, R1, 1);
     asm.jump_if(Cond::Ne, R1, R8, none);
     word(asm, R9, 0);
-    asm.mov(R1, R9);
-    asm.alu_imm(AluOp::And, R1, !MUSL_TYPE_BITS);
-    asm.jump_if_imm(Cond::Ne, R1, 0, none);
-    asm.mov(R1, R9);
-    asm.alu_imm(AluOp::And, R1, MUSL_OWNED);
-    asm.jump_if_imm(Cond::Eq, R1, 0, none);
+    musl_type(asm, MUSL_OWNED, none);
     word(asm, R1, 2);
     asm.jump_if_imm(Cond::Eq, R1, 0, none);
     for unused in [3, 4] {
         word(asm, R1, unused);
         asm.jump_if_imm(Cond::Ne, R1, 0, none);
     }
-    for link in LINKS {
-        linked(asm, link, none);
-    }
-    asm.alu_imm(AluOp::And, R9, KIND_SHARED);
-    asm.jump_if_imm(Cond::Ne, R9, 0, shared);
-    asm.load(Size::Dw, R3, FP, BUFFER + LINKS[0]);
-    read_r3(asm, 8, none);
-    asm.load(Size::Dw, R1, FP, BUFFER);
-    asm.load(Size::Dw, R2, R6, FUTEX);
-    asm.alu_imm(AluOp::Add, R2, i32::from(LINKS[1]) - 4);
-    asm.jump_if(Cond::Ne, R1, R2, none);
-    asm.bind(shared);
+    asm.load(Size::Dw, R0, R6, FUTEX);
+    asm.alu_imm(AluOp::Sub, R0, 4);
+    listed(asm, none);
     asm.mov(R0, R8);
     asm.alu_imm(AluOp::And, R0, OWNER_MASK);
     found(asm, 1, R9, KIND_SHARED);
+}
+
+/// A musl mutex that the kernel knows as one.
+fn musl_inherits(asm: &mut Asm, none: Label) {
+    read(asm, 1, MUTEX_BYTES, none);
+    word(asm, R9, 0);
+    musl_type(asm, MUSL_INHERIT, none);
+    word(asm, R0, 1);
+    asm.alu_imm(AluOp::And, R0, OWNER_MASK);
+    found(asm, 1, R9, KIND_SHARED);
+}
+
+/// Goes to `not` unless `r9` is a musl mutex's type with one of these bits. Loses `r1`.
+fn musl_type(asm: &mut Asm, bits: i32, not: Label) {
+    asm.mov(R1, R9);
+    asm.alu_imm(AluOp::And, R1, !MUSL_TYPE_BITS);
+    asm.jump_if_imm(Cond::Ne, R1, 0, not);
+    asm.mov(R1, R9);
+    asm.alu_imm(AluOp::And, R1, bits);
+    asm.jump_if_imm(Cond::Eq, R1, 0, not);
 }
