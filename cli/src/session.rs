@@ -103,6 +103,14 @@ impl Selection {
         Ok(pairs)
     }
 
+    /// The name of the loaded filter that sweeps by itself, if that is all that is asked for.
+    pub(crate) fn resident(&self) -> Option<String> {
+        let [path] = &self.choice.files[..] else { return None };
+        let name = path.to_str().filter(|_| is_loaded_name(path))?;
+        let meta = Pins::running().show(name).ok()?;
+        meta.every_ns.map(|_| name.to_owned())
+    }
+
     /// A filter that is loaded already; its history is that of its earlier sweeps.
     fn open(&self, name: &str) -> Result<Loaded, Failure> {
         if !self.choice.params.is_empty()

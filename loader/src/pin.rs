@@ -9,6 +9,8 @@
 //!     rodata    system values and parameters
 //!     state     history, if the filter keeps any
 //!     read      an iterator: reading it is a sweep; if the object has such a program
+//!     timer     what makes it sweep by itself, and the program that ends that,
+//!     stop      if it is resident
 //! ```
 //!
 //! **Invariant**: `NAME` is there whole or not at all. It is made beside its place and moved
@@ -16,8 +18,10 @@
 
 mod directory;
 mod meta;
+mod resident;
 
 pub use meta::PinMeta;
+pub use resident::PERIOD_MIN;
 
 use crate::elf::Object;
 use crate::error::LoadError;
@@ -29,6 +33,7 @@ use kernel_vm::object::FilterMeta;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Where filters are pinned.
 pub const ROOT: &str = "/sys/fs/bpf/kfilter";
@@ -44,6 +49,8 @@ mod file {
     pub(super) const RODATA: &str = "rodata";
     pub(super) const STATE: &str = "state";
     pub(super) const READ: &str = "read";
+    pub(super) const TIMER: &str = "timer";
+    pub(super) const STOP: &str = "stop";
 }
 
 /// How to keep a filter.
@@ -59,13 +66,22 @@ pub struct PinOptions {
     pub group: Option<u32>,
     /// The parameters as given, to be shown.
     pub params: Vec<crate::params::Given>,
+    /// Sweep in the kernel, this far apart, with nobody to ask for it.
+    pub every: Option<Duration>,
 }
 
 impl PinOptions {
     /// Private, not in anyone's place.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), replace: false, mode: 0o600, group: None, params: Vec::new() }
+        Self {
+            name: name.into(),
+            replace: false,
+            mode: 0o600,
+            group: None,
+            params: Vec::new(),
+            every: None,
+        }
     }
 }
 
@@ -129,9 +145,12 @@ impl Pins {
             .map(|(map, fd)| Reuse { map: map.clone(), fd })
             .collect();
         let read = read_program(request.object, request.filter);
+        let ticking = resident::wanted(request.filter, options)?;
         let mut names = vec![request.filter.bpf.sweep.as_str()];
         names.extend(read.as_deref());
-        let loaded = load_programs(&*self.sys, request, &names, reuse)?;
+        names.extend(ticking.iter().flat_map(|meta| [meta.start.as_str(), meta.stop.as_str()]));
+        let loaded = load_programs(&*self.sys, request, &names, reuse)
+            .map_err(crate::host::bpf::resident::explain)?;
         let description = PinMeta::new(request, options, code).store(&*self.sys)?;
         let making = directory.begin(&options.name)?;
         self.pin_all(making.path(), request.filter, &loaded, &description)?;
@@ -142,8 +161,21 @@ impl Pins {
             }
             _ => false,
         };
+        if let Some(ticking) = ticking {
+            self.pin_ticking(making.path(), ticking, &loaded, names.len())?;
+        }
         directory::open_up(making.path(), options, readable)?;
+        let before = self.get(&options.name, file::STOP).ok();
+        if let (Some(period), Some(start)) = (options.every, loaded.programs.iter().nth_back(1)) {
+            // The one that it replaces is to be gone by the time that this one sweeps.
+            let first = if exists { period } else { Duration::ZERO };
+            let name = &request.filter.name;
+            crate::host::bpf::resident::start(&*self.sys, name, start.as_fd(), period, first)?;
+        }
         let replaced = making.finish(&*self.sys, options.replace)?;
+        if let Some(stop) = before {
+            self.stop(&options.name, &stop);
+        }
         Ok(Pinned { replaced, history_kept, readable })
     }
 
@@ -170,6 +202,7 @@ impl Pins {
     /// [`LoadError::NotLoaded`], or when a part cannot be opened.
     pub fn open(&self, name: &str) -> Result<(PinMeta, BpfSession), LoadError> {
         let meta = self.show(name)?;
+        resident::refuse(name, &meta)?;
         let mut maps = Vec::new();
         for (in_object, pin) in
             [(meta.filter.bpf.records.as_str(), file::RECORDS), (".bss", file::BSS)]
@@ -205,7 +238,12 @@ impl Pins {
         if !directory.has(name) {
             return Err(LoadError::NotLoaded { name: name.to_owned() });
         }
-        directory.remove(name)
+        let stop = self.get(name, file::STOP).ok();
+        directory.remove(name)?;
+        if let Some(stop) = stop {
+            self.stop(name, &stop);
+        }
+        Ok(())
     }
 
     fn get(&self, name: &str, pin: &str) -> Result<OwnedFd, LoadError> {

@@ -6,6 +6,7 @@
 
 mod attr;
 mod clock;
+mod epoll;
 mod error;
 #[cfg(test)]
 pub(crate) mod fake;
@@ -15,6 +16,7 @@ mod module;
 pub mod ring;
 
 pub use clock::{boot_time_ns, process_cpu_ns};
+pub use epoll::Events;
 pub use error::{Errno, SyscallError};
 pub use kernel::Kernel;
 pub use memory::{FileBytes, SharedMemory};
@@ -80,6 +82,13 @@ pub enum Call<'a> {
     ProgLoad(ProgLoad<'a>),
     /// BPF_PROG_TEST_RUN without data: the program's return value.
     ProgRun(BorrowedFd<'a>),
+    /// The same with a context, which the program may change.
+    ProgRunWith {
+        /// The program.
+        program: BorrowedFd<'a>,
+        /// Its context.
+        context: &'a mut [u8],
+    },
     /// BPF_LINK_CREATE of an iterator: a descriptor.
     LinkCreateIter {
         /// The program.
@@ -192,7 +201,7 @@ impl Call<'_> {
             Self::MapFreeze(_) => "BPF_MAP_FREEZE",
             Self::BtfLoad { .. } => "BPF_BTF_LOAD",
             Self::ProgLoad(_) => "BPF_PROG_LOAD",
-            Self::ProgRun(_) => "BPF_PROG_TEST_RUN",
+            Self::ProgRun(_) | Self::ProgRunWith { .. } => "BPF_PROG_TEST_RUN",
             Self::LinkCreateIter { .. } => "BPF_LINK_CREATE",
             Self::LinkUpdate { .. } => "BPF_LINK_UPDATE",
             Self::IterCreate(_) => "BPF_ITER_CREATE",
@@ -240,6 +249,14 @@ pub trait Sys {
     /// # Errors
     /// [`SyscallError`] of poll(2).
     fn wait_readable(&self, fd: BorrowedFd<'_>, timeout: Duration) -> Result<bool, SyscallError>;
+
+    /// What happens on `fd` from now on, and that it is readable now.
+    ///
+    /// # Errors
+    /// [`SyscallError`] of epoll_create1(2) or epoll_ctl(2).
+    fn events(&self, fd: BorrowedFd<'_>) -> Result<Events, SyscallError> {
+        Events::of(fd)
+    }
 
     /// Lets two paths change places in one step.
     ///

@@ -4,11 +4,13 @@ mod from_dir;
 
 use crate::choice::Choice;
 use crate::exit::{Exit, Failure};
+use crate::output::human;
 use crate::output::terminal::ColorChoice;
 use crate::session::failure;
 use kfilter_loader::params::{self, Given};
 use kfilter_loader::pin::{PinOptions, Pinned, Pins};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Keep filters loaded in the kernel
 ///
@@ -42,6 +44,10 @@ pub(crate) struct Args {
     /// Take the place of a loaded filter; its history goes on where the code is the same
     #[arg(long)]
     replace: bool,
+
+    /// Let the kernel sweep by itself, this far apart; `kfilter watch NAME` shows what matches
+    #[arg(long, value_name = "DURATION", value_parser = crate::duration::parse)]
+    every: Option<Duration>,
 
     /// Who may read its `read` file, as in chmod(1), 0600 unless given; objects without a
     /// program for that have none
@@ -91,6 +97,7 @@ fn load(args: &Args, color: ColorChoice) -> Result<(), Failure> {
             mode: args.mode.unwrap_or(PRIVATE),
             group,
             params: one.params.clone(),
+            every: args.every,
             ..PinOptions::new(args.name.as_ref().unwrap_or(own))
         };
         let pinned = pins.load(&one.request, &options).map_err(|error| failure(&error))?;
@@ -114,7 +121,11 @@ fn said(pins: &Pins, options: &PinOptions, pinned: Pinned) -> String {
     } else {
         ""
     };
-    format!("{}: {what}{readable}{note}", options.name)
+    let ticking = options.every.map_or_else(String::new, |every| {
+        let every = human::duration(i64::try_from(every.as_nanos()).unwrap_or(i64::MAX));
+        format!("; sweeps every {every}, `kfilter watch {}` shows what it finds", options.name)
+    });
+    format!("{}: {what}{ticking}{readable}{note}", options.name)
 }
 
 fn group_id(name: &str) -> Result<u32, Failure> {

@@ -1,11 +1,14 @@
-//! `kfilter watch`: follows offenders, says what happens to them, and with `--enforce` acts.
+//! `kfilter watch`: follows offenders, says what happens to them, and with `--enforce` acts;
+//! or shows what a resident filter finds.
 //!
 //! **Invariant**: with and without `--enforce` the same stream of events is written; only
 //! then does anything happen to a process.
 
 mod follow;
+mod resident;
 
 use crate::exit::{Exit, Failure};
+use crate::output::Format;
 use crate::output::terminal::ColorChoice;
 use crate::session::Selection;
 use follow::Follower;
@@ -15,9 +18,12 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-/// Follow offenders and apply limits
+/// Follow offenders and apply limits, or show what a resident filter finds
 ///
-/// Writes one JSON object for each event: enter, limit, refused, failed, release, gone. The
+/// Given the name of a filter that `kfilter load --every` has loaded, it shows the records of
+/// the filter's own sweeps as they come, and sleeps until something matches.
+///
+/// Else it writes one JSON object for each event: enter, limit, refused, failed, release, gone. The
 /// filters must emit pid and start_time; those with a `limit` do so by themselves. Without
 /// --enforce nothing is done, and `action` says "would".
 #[derive(Debug, clap::Args)]
@@ -29,9 +35,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DURATION", value_parser = crate::duration::parse, default_value = "1s")]
     every: Duration,
 
-    /// End after this many sweeps
+    /// End after this many sweeps; of a resident filter, those that have found something
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
+
+    /// How the records of a resident filter are written
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    format: Format,
 
     /// Act: without this, only say what would be done
     #[arg(long)]
@@ -60,6 +70,9 @@ pub(crate) struct Args {
 
 /// Sweeps until it is told to stop, then undoes what was done.
 pub(crate) fn run(args: &Args, color: ColorChoice) -> Result<Exit, Failure> {
+    if let Some(name) = args.selection.resident() {
+        return resident::run(args, &name, color);
+    }
     if args.enforce {
         prepare(args)?;
     }

@@ -5,10 +5,12 @@
 
 mod maps;
 mod program;
+pub(crate) mod resident;
 mod session;
 
 pub use maps::{records_bytes, thread_count};
 pub use program::{Loaded, LoadedMap, Reuse, load_programs};
+pub use resident::{Batch, Stream};
 pub use session::BpfSession;
 
 use super::{Host, HostKind, Request, Session};

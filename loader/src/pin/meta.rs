@@ -31,6 +31,10 @@ pub struct PinMeta {
     pub params: Vec<Given>,
     /// When it was loaded, in seconds since 1970.
     pub loaded_at: u64,
+    /// The time from one of its own sweeps to the next, in nanoseconds; absent when it sweeps
+    /// only if it is told to.
+    #[serde(default)]
+    pub every_ns: Option<u64>,
     /// A digest of its code: equal ones read each other's history.
     pub code: u64,
 }
@@ -44,6 +48,7 @@ impl PinMeta {
             source: request.object.meta().map(|meta| meta.source.clone()).unwrap_or_default(),
             params: options.params.clone(),
             loaded_at: now.map_or(0, |now| now.as_secs()),
+            every_ns: options.every.and_then(|every| u64::try_from(every.as_nanos()).ok()),
             code,
         }
     }

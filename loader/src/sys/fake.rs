@@ -109,6 +109,7 @@ fn object_of(call: &Call<'_>) -> String {
         | Call::MapFreeze(_)
         | Call::BtfLoad { .. }
         | Call::ProgRun(_)
+        | Call::ProgRunWith { .. }
         | Call::LinkCreateIter { .. }
         | Call::LinkUpdate { .. }
         | Call::IterCreate(_)
@@ -148,7 +149,9 @@ impl Sys for Fake {
             | Call::LinkCreateIter { .. }
             | Call::IterCreate(_)
             | Call::Get { .. } => Reply::Fd(self.fd()),
-            Call::ProgRun(_) => Reply::Number(self.runs.borrow_mut().pop().unwrap_or(0)),
+            Call::ProgRun(_) | Call::ProgRunWith { .. } => {
+                Reply::Number(self.runs.borrow_mut().pop().unwrap_or(0))
+            }
             Call::MapLookup { .. }
             | Call::MapUpdate { .. }
             | Call::MapFreeze(_)

@@ -205,6 +205,14 @@ impl Sys for Kernel {
             Call::ProgRun(program) => {
                 call(command::PROG_TEST_RUN, Attr::new().u32(0, fd(*program)), Field(4))
             }
+            Call::ProgRunWith { program, context } => call(
+                command::PROG_TEST_RUN,
+                Attr::new()
+                    .u32(0, fd(*program))
+                    .u32(40, len(context))
+                    .u64(48, address_mut(context)),
+                Field(4),
+            ),
             Call::LinkCreateIter { program, tid } => link_create_iter(name, *program, *tid),
             Call::LinkUpdate { link, program } => call(
                 command::LINK_UPDATE,

@@ -7,6 +7,7 @@
 //! our position only moves forward, by whole records.
 
 use super::{SharedMemory, Sys, SyscallError};
+use std::ops::ControlFlow;
 use std::os::fd::BorrowedFd;
 
 /// Bit of a record's header: the program is still writing it.
@@ -38,34 +39,59 @@ impl Ring {
         Ok(Self { consumer, producer, page, size })
     }
 
-    /// Hands each finished record to `visit` and frees its room; the number of records.
+    /// Hands each finished record to `visit`, then frees their room; the number of records.
     pub fn drain(&self, mut visit: impl FnMut(&[u8])) -> usize {
-        let mut record = Vec::new();
         let mut count = 0;
-        let mut position = self.consumer.load(0).unwrap_or(0);
-        while let Some((header, start)) = self.next(position) {
-            if header & BUSY != 0 {
-                break;
-            }
+        let mut position = self.position();
+        self.read(&mut position, |record| {
+            visit(record);
+            count += 1;
+            ControlFlow::Continue(())
+        });
+        // What cannot be freed is read again.
+        let _ = self.release(position);
+        count
+    }
+
+    /// How far everything was read and its room freed.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.consumer.load(0).unwrap_or(0)
+    }
+
+    /// Frees the room of everything before `position`; false when it cannot be.
+    #[must_use]
+    pub fn release(&self, position: u64) -> bool {
+        self.consumer.store(0, position)
+    }
+
+    /// Hands finished records from `position` on to `visit` and moves `position` past them;
+    /// whether `visit` has ended it.
+    pub fn read(
+        &self,
+        position: &mut u64,
+        mut visit: impl FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> bool {
+        let mut record = Vec::new();
+        while let Some((header, start)) = self.next(*position) {
             let len = (header & !(BUSY | DISCARD)) as usize;
-            let room = RECORD_HEADER_BYTES + len.next_multiple_of(8);
-            if len > self.size {
+            if header & BUSY != 0 || len > self.size {
                 break;
             }
-            if header & DISCARD == 0 {
+            let room = RECORD_HEADER_BYTES + len.next_multiple_of(8);
+            let is_record = header & DISCARD == 0;
+            if is_record {
                 record.clear();
                 if !self.producer.copy_to(start + RECORD_HEADER_BYTES, len, &mut record) {
                     break;
                 }
-                visit(&record);
-                count += 1;
             }
-            position = position.wrapping_add(room as u64);
-            if !self.consumer.store(0, position) {
-                break;
+            *position = position.wrapping_add(room as u64);
+            if is_record && visit(&record).is_break() {
+                return true;
             }
         }
-        count
+        false
     }
 
     /// The header of the record at `position` and its offset in `producer`; `None` when the

@@ -104,11 +104,12 @@ fn parse(line: &str, path: &Path) -> Result<Args, String> {
 
 /// Lets the options of a line go before those that are there.
 fn apply(args: &mut Args, own: Args) {
-    let Args { files: _, from_dir: _, name: _, filters, params, replace, mode, group } = own;
+    let Args { files: _, from_dir: _, name: _, filters, params, replace, every, mode, group } = own;
     args.filters.extend(filters);
     args.params.retain(|given| params.iter().all(|own| own.0 != given.0));
     args.params.extend(params);
     args.replace |= replace;
+    args.every = every.or(args.every);
     args.mode = mode.or(args.mode);
     args.group = group.or(args.group.take());
 }
@@ -126,13 +127,14 @@ mod tests {
     #[test]
     fn a_line_is_an_option_and_goes_before_that_of_the_command() {
         let mut args = given();
-        for line in ["param max=90%", "param  min=3", "group 17", "replace"] {
+        for line in ["param max=90%", "param  min=3", "group 17", "replace", "every 100ms"] {
             apply(&mut args, parse(line, Path::new("a.kf")).expect(line));
         }
         let params: Vec<(&str, &str)> =
             args.params.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         assert_eq!(params, [("max", "90%"), ("min", "3")]);
         assert_eq!((args.mode, args.group.as_deref()), (Some(0o640), Some("17")));
+        assert_eq!(args.every, Some(std::time::Duration::from_millis(100)));
         assert!(args.replace);
     }
 

@@ -143,17 +143,21 @@ struct Stats {
 
 impl Stats {
     fn read(&self) -> SweepStats {
-        let word = |index: usize| self.memory.load(self.offset + index * 8).unwrap_or(0);
-        SweepStats {
-            sweeps: word(0),
-            visited: word(1),
-            matched: word(2),
-            unreadable: word(3),
-            warming: word(4),
-            dropped: word(5),
-            started_ns: word(6),
-            took_ns: word(7),
-            busy: word(8),
-        }
+        sweep_stats(|index| self.memory.load(self.offset + index * 8).unwrap_or(0))
+    }
+}
+
+/// A sweep's counters, by the index of each word.
+pub(super) fn sweep_stats(word: impl Fn(usize) -> u64) -> SweepStats {
+    SweepStats {
+        sweeps: word(0),
+        visited: word(1),
+        matched: word(2),
+        unreadable: word(3),
+        warming: word(4),
+        dropped: word(5),
+        started_ns: word(6),
+        took_ns: word(7),
+        busy: word(8),
     }
 }

@@ -1,0 +1,97 @@
+//! Waiting for a descriptor: epoll(7), edge-triggered.
+//!
+//! A ring buffer is readable as soon as its first record is there, but wakes nobody before
+//! the sweep that writes it ends. Waiting for the edge is waiting for that.
+//!
+//! **Invariant**: an event that comes between two waits ends the second one.
+#![allow(unsafe_code, reason = "epoll has no safe wrapper in std; see each SAFETY")]
+
+use super::{Errno, SyscallError};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+/// The events of one descriptor.
+#[derive(Debug)]
+pub struct Events {
+    epoll: OwnedFd,
+}
+
+impl Events {
+    pub(super) fn of(fd: BorrowedFd<'_>) -> Result<Self, SyscallError> {
+        // SAFETY: the call takes a number and has no other precondition.
+        let raw = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+        if raw < 0 {
+            return Err(SyscallError::new("epoll_create1", Errno::last()));
+        }
+        // SAFETY: the kernel has just made this descriptor for us and nobody else has it.
+        let epoll = unsafe { OwnedFd::from_raw_fd(raw) };
+        let events = (libc::EPOLLIN | libc::EPOLLET).cast_unsigned();
+        let mut event = libc::epoll_event { events, u64: 0 };
+        // SAFETY: `event` is one epoll_event that lives until the call returns.
+        let result = unsafe {
+            libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, fd.as_raw_fd(), &raw mut event)
+        };
+        if result < 0 {
+            return Err(SyscallError::new("epoll_ctl", Errno::last()));
+        }
+        Ok(Self { epoll })
+    }
+
+    /// Waits for the next event; false when the time is up, or a signal came. Without a
+    /// timeout it sleeps until there is one.
+    ///
+    /// # Errors
+    /// [`SyscallError`] of epoll_wait(2).
+    pub fn wait(&self, timeout: Option<Duration>) -> Result<bool, SyscallError> {
+        let timeout = timeout.map_or(-1, |timeout| {
+            // Rounded up: a short wait must not become a busy loop.
+            i32::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(i32::MAX)
+        });
+        let mut event = libc::epoll_event { events: 0, u64: 0 };
+        // SAFETY: there is room for the one event that is asked for, until the call returns.
+        let ready = unsafe { libc::epoll_wait(self.epoll.as_raw_fd(), &raw mut event, 1, timeout) };
+        match ready {
+            0 => Ok(false),
+            1.. => Ok(true),
+            _ => match Errno::last() {
+                Errno(libc::EINTR) => Ok(false),
+                errno => Err(SyscallError::new("epoll_wait", errno)),
+            },
+        }
+    }
+}
+
+impl AsFd for Events {
+    /// A descriptor that is readable when there was an event: for event loops of others.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn an_event_is_told_once_and_not_lost_between_two_waits() {
+        let (mut writer, reader) = UnixStream::pair().unwrap();
+        let events = Events::of(reader.as_fd()).unwrap();
+        let now = Some(Duration::ZERO);
+        assert!(!events.wait(now).unwrap());
+        writer.write_all(b"x").unwrap();
+        assert!(events.wait(None).unwrap());
+        // Nothing was read, and nothing new has come.
+        assert!(!events.wait(now).unwrap());
+        writer.write_all(b"y").unwrap();
+        assert!(events.wait(now).unwrap());
+    }
+
+    #[test]
+    fn what_is_there_already_is_an_event() {
+        let (mut writer, reader) = UnixStream::pair().unwrap();
+        writer.write_all(b"x").unwrap();
+        assert!(Events::of(reader.as_fd()).unwrap().wait(None).unwrap());
+    }
+}
