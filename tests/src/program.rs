@@ -27,9 +27,12 @@ impl Program {
     /// As [`Program::start`].
     #[must_use]
     pub fn start_by(compiler: &str, name: &str, args: &str) -> Self {
-        let mut child = Command::new(compiled(compiler, name))
+        let binary = compiled(compiler, name);
+        // Where things are built is on a disk; the directory for temporary files may not be.
+        let directory = binary.parent().expect("it is in a directory");
+        let mut child = Command::new(&binary)
             .args(args.split_whitespace())
-            .current_dir(std::env::temp_dir())
+            .current_dir(directory)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()

@@ -13,10 +13,10 @@ use std::collections::BTreeMap;
 /// Programs with something to see in every table: files and shared memory of every kind,
 /// the dead, the busy, the many, and locks.
 const PROGRAMS: [(&str, &str); 18] = [
-    ("hog", "files regular 90 300"),
-    ("hog", "files pipe 90 300"),
-    ("hog", "files socket 90 300"),
-    ("hog", "files eventfd 90 300"),
+    ("hog", "files regular 90 400 300"),
+    ("hog", "files pipe 90 400 300"),
+    ("hog", "files socket 90 400 300"),
+    ("hog", "files eventfd 90 400 300"),
     ("hog", "shm memfd 4 300"),
     ("hog", "shm tmpfs 4 300"),
     ("hog", "shm sysv 4 300"),
