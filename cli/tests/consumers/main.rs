@@ -33,11 +33,20 @@ fn installed(test: &str, name: &str) -> Option<PathBuf> {
     found
 }
 
-/// A child that does not outlive the test.
+/// A child that does not outlive the test, nor do the children that it ends when it is asked to.
 struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
+        let pid = self.0.id().to_string();
+        let asked = Command::new("kill").args(["-TERM", &pid]).status();
+        let patience = if asked.is_ok_and(|status| status.success()) { 100 } else { 0 };
+        for _ in 0..patience {
+            if self.0.try_wait().is_ok_and(|ended| ended.is_some()) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
