@@ -1,8 +1,8 @@
 //! Linear-scan register allocation over the LIR.
 //!
 //! A virtual register has one place for its whole life, from its first definition to its
-//! last use: a machine register, a slot on the stack, or, if it is a constant for which no
-//! register was left, nowhere: it is loaded where it is needed.
+//! last use: a machine register, a slot on the stack, or, if it is a constant or a parameter
+//! for which no register was left, nowhere: it is loaded where it is needed.
 //!
 //! `r0` and `r1` are never given out: encoding needs them as scratch. `r6` holds the task or
 //! the row. What lives across an operation that loses `r0` to `r5` gets `r7` to `r9`.
@@ -10,7 +10,7 @@
 //! **Invariant**: two registers whose lives overlap never share a place.
 
 use crate::asm::{R2, R3, R4, R5, R7, R8, R9, Reg};
-use crate::lir::{Function, Op, VReg};
+use crate::lir::{Base, Function, Op, VReg};
 
 /// Where a virtual register lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub enum Loc {
     Slot(i32),
     /// Nowhere: it is always this.
     Const(i64),
+    /// Nowhere: it is always the parameter's 8 bytes at this offset.
+    Param(i32),
 }
 
 /// The places of a function's virtual registers.
@@ -54,6 +56,19 @@ impl Allocation {
         self.locs[reg.0 as usize].is_some()
     }
 
+    /// The slots in which any of `regs` live.
+    #[must_use]
+    pub fn slots_of(&self, regs: Vec<VReg>) -> Vec<i32> {
+        let slot = |reg: VReg| match self.locs[reg.0 as usize] {
+            Some(Loc::Slot(slot)) => Some(slot),
+            Some(Loc::Reg(_) | Loc::Const(_) | Loc::Param(_)) | None => None,
+        };
+        let mut slots: Vec<i32> = regs.into_iter().filter_map(slot).collect();
+        slots.sort_unstable();
+        slots.dedup();
+        slots
+    }
+
     /// Where `reg` lives.
     ///
     /// # Panics
@@ -80,8 +95,8 @@ const LONG: [Reg; 3] = [R7, R8, R9];
 #[must_use]
 pub fn allocate(function: &Function, frame: i32, loses: impl Fn(&Op) -> bool) -> Allocation {
     let intervals = intervals(function, loses);
-    let constants = constants(function);
-    let mut scan = Scan { active: Vec::new(), slots: Vec::new(), frame, constants };
+    let fixed = fixed(function);
+    let mut scan = Scan { active: Vec::new(), slots: Vec::new(), frame, fixed };
     let mut locs = vec![None; function.regs()];
     for interval in intervals {
         scan.place(interval, &mut locs);
@@ -90,15 +105,19 @@ pub fn allocate(function: &Function, frame: i32, loses: impl Fn(&Op) -> bool) ->
     Allocation { locs, frame }
 }
 
-/// The values of registers that are only ever one constant.
-fn constants(function: &Function) -> Vec<Option<i64>> {
+/// Where to find, without a place of their own, the registers that are only ever one constant
+/// or one parameter.
+fn fixed(function: &Function) -> Vec<Option<Loc>> {
     let mut values = vec![None; function.regs()];
     let mut defs = vec![0_u32; function.regs()];
     for op in &function.ops {
         if let Some(dst) = op.def() {
             defs[dst.0 as usize] += 1;
             if let Op::Const { value, .. } = op {
-                values[dst.0 as usize] = Some(*value);
+                values[dst.0 as usize] = Some(Loc::Const(*value));
+            }
+            if let Op::Load { base: Base::Params, offset, .. } = op {
+                values[dst.0 as usize] = Some(Loc::Param(*offset));
             }
         }
     }
@@ -153,7 +172,7 @@ struct Scan {
     /// Slots handed out so far that are free now.
     slots: Vec<i32>,
     frame: i32,
-    constants: Vec<Option<i64>>,
+    fixed: Vec<Option<Loc>>,
 }
 
 impl Scan {
@@ -180,7 +199,7 @@ impl Scan {
             // write before it has read all.
             let gone = match loc {
                 Loc::Reg(_) => interval.end <= at && interval.start < at,
-                Loc::Slot(_) | Loc::Const(_) => interval.end < at,
+                Loc::Slot(_) | Loc::Const(_) | Loc::Param(_) => interval.end < at,
             };
             if gone && let Loc::Slot(offset) = loc {
                 slots.push(*offset);
@@ -214,14 +233,14 @@ impl Scan {
     }
 
     fn is_constant(&self, reg: VReg) -> bool {
-        self.constants[reg.0 as usize].is_some()
+        matches!(self.fixed[reg.0 as usize], Some(Loc::Const(_)))
     }
 
     /// A place in memory. Only a life that starts now may take a slot that has become free:
     /// one that started earlier may have overlapped with the slot's former owner.
     fn memory(&mut self, reg: VReg, starts_now: bool) -> Loc {
-        if let Some(value) = self.constants[reg.0 as usize] {
-            return Loc::Const(value);
+        if let Some(nowhere) = self.fixed[reg.0 as usize] {
+            return nowhere;
         }
         let reused = if starts_now { self.slots.pop() } else { None };
         Loc::Slot(reused.unwrap_or_else(|| {

@@ -26,7 +26,7 @@ pub use resident::PERIOD_MIN;
 use crate::elf::Object;
 use crate::error::LoadError;
 use crate::host::Request;
-use crate::host::bpf::{BpfSession, Loaded, LoadedMap, Reuse, load_programs};
+use crate::host::bpf::{BpfSession, Loaded, LoadedMap, Reuse, Types, load_programs};
 use crate::sys::{Call, Sys};
 use directory::Directory;
 use kernel_vm::object::FilterMeta;
@@ -100,6 +100,7 @@ pub struct Pinned {
 #[derive(Clone)]
 pub struct Pins {
     sys: Rc<dyn Sys>,
+    types: Rc<Types>,
     root: PathBuf,
 }
 
@@ -119,7 +120,7 @@ impl Pins {
     /// Those below `root`, a directory on a bpffs, which need not exist.
     #[must_use]
     pub fn new(sys: Rc<dyn Sys>, root: impl Into<PathBuf>) -> Self {
-        Self { sys, root: root.into() }
+        Self { sys, types: Rc::default(), root: root.into() }
     }
 
     /// Loads a filter and keeps it. When this fails, what was there before is as it was.
@@ -149,7 +150,7 @@ impl Pins {
         let mut names = vec![request.filter.bpf.sweep.as_str()];
         names.extend(read.as_deref());
         names.extend(ticking.iter().flat_map(|meta| [meta.start.as_str(), meta.stop.as_str()]));
-        let loaded = load_programs(&*self.sys, request, &names, reuse)
+        let loaded = load_programs(&*self.sys, &self.types, request, &names, reuse)
             .map_err(crate::host::bpf::resident::explain)?;
         let description = PinMeta::new(request, options, code).store(&*self.sys)?;
         let making = directory.begin(&options.name)?;

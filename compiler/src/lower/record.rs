@@ -86,8 +86,13 @@ impl Lower<'_> {
             self.field(field, Unknown { unreadable: absent, warming: absent });
             self.jump(next);
             self.bind(absent);
+            // Not a 0 that is known to be one: the frame would tell the paths apart for good.
+            let mut nothing = self.f.constant(0);
+            if !self.plan.waves.is_empty() {
+                nothing = self.merged(nothing);
+            }
             for word in 0..field.ty.size() as i32 / 8 {
-                self.f.store(Base::Frame, self.record + field.offset + 8 * word, 0);
+                self.f.store(Base::Frame, self.record + field.offset + 8 * word, nothing);
             }
             self.set_bit(missing, bit);
             self.bind(next);

@@ -57,11 +57,23 @@ impl Lower<'_> {
         if let Some(val) = self.avail.get(Key::Expr(id)) {
             return val;
         }
-        let val = self.as_written(|lower| lower.compute(id, unknown));
+        let before = self.f.ops.len();
+        let mut val = self.as_written(|lower| lower.compute(id, unknown));
         if val.as_const().is_none() {
+            if self.leaves_paths(before) {
+                let reg = val.in_reg(&mut self.f);
+                val = Val::reg(self.merged(reg), val.range);
+            }
             self.avail.set(Key::Expr(id), val);
         }
         val
+    }
+
+    /// Whether paths have met since the operation `from` and nothing made their values one.
+    fn leaves_paths(&self, from: usize) -> bool {
+        let merged = |op: &&Op| matches!(op, Op::Load { base: Base::Scratch, .. });
+        let mut ops = self.f.ops[from..].iter().rev().take_while(|op| !merged(op));
+        ops.any(|op| matches!(op, Op::Bind(_)))
     }
 
     fn compute(&mut self, id: ExprId, unknown: Unknown) -> Val {

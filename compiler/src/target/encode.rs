@@ -20,6 +20,13 @@ pub(crate) trait Hooks {
     /// `dst =` the address `offset` bytes into the row body's own words.
     fn scratch(&mut self, asm: &mut Asm, dst: Reg, offset: i32);
 
+    /// Whether a value on the frame is compared by a copy of which the verifier does not know
+    /// that it is one. The kernel's carries what a comparison tells to the slot, where it
+    /// outlives the value: two paths that meet behind its last use are two paths for good.
+    fn compares_copies(&self) -> bool {
+        false
+    }
+
     /// `dst =` the 8 bytes `offset` bytes into the filter's parameters.
     fn param(&mut self, asm: &mut Asm, dst: Reg, offset: i32);
 }
@@ -59,7 +66,7 @@ impl Encoder<'_> {
             Op::Const { dst, value } => match self.allocation.loc(*dst) {
                 Loc::Reg(reg) => self.asm.load_imm(reg, *value),
                 Loc::Slot(slot) => self.store_constant(FP, slot, *value),
-                Loc::Const(_) => {}
+                Loc::Const(_) | Loc::Param(_) => {}
             },
             Op::Mov { dst, src } => self.mov(*dst, *src),
             Op::Alu { op, dst, lhs, rhs } => self.alu(*op, *dst, *lhs, *rhs),
@@ -69,6 +76,8 @@ impl Encoder<'_> {
                 self.asm.neg(into);
                 self.keep(*dst, into);
             }
+            Op::Load { dst, base: Base::Params, .. }
+                if matches!(self.allocation.loc(*dst), Loc::Param(_)) => {}
             Op::Load { dst, base, offset } => {
                 let into = self.result(*dst);
                 if *base == Base::Params {
@@ -97,7 +106,7 @@ impl Encoder<'_> {
             Op::Now { dst } | Op::Column { dst, .. } | Op::State { dst, .. } => {
                 let into = match self.allocation.loc(*dst) {
                     Loc::Reg(reg) => reg,
-                    Loc::Slot(_) | Loc::Const(_) => R1,
+                    Loc::Slot(_) | Loc::Const(_) | Loc::Param(_) => R1,
                 };
                 self.hooks.special(self.asm, op, into, to);
                 self.keep(*dst, into);
@@ -116,7 +125,7 @@ impl Encoder<'_> {
     fn read(&mut self, reg: VReg, scratch: Reg) -> Reg {
         match self.allocation.loc(reg) {
             Loc::Reg(reg) => reg,
-            Loc::Slot(_) | Loc::Const(_) => {
+            Loc::Slot(_) | Loc::Const(_) | Loc::Param(_) => {
                 self.read_into(scratch, reg);
                 scratch
             }
@@ -128,6 +137,7 @@ impl Encoder<'_> {
             Loc::Reg(reg) => self.asm.mov(dst, reg),
             Loc::Slot(slot) => self.asm.load(Size::Dw, dst, FP, short(slot)),
             Loc::Const(value) => self.asm.load_imm(dst, value),
+            Loc::Param(offset) => self.hooks.param(self.asm, dst, offset),
         }
     }
 
@@ -135,7 +145,7 @@ impl Encoder<'_> {
     fn result(&self, reg: VReg) -> Reg {
         match self.allocation.loc(reg) {
             Loc::Reg(reg) => reg,
-            Loc::Slot(_) | Loc::Const(_) => R0,
+            Loc::Slot(_) | Loc::Const(_) | Loc::Param(_) => R0,
         }
     }
 
@@ -144,7 +154,7 @@ impl Encoder<'_> {
         match self.allocation.loc(reg) {
             Loc::Reg(reg) => self.asm.mov(reg, from),
             Loc::Slot(slot) => self.asm.store(Size::Dw, FP, short(slot), from),
-            Loc::Const(_) => {}
+            Loc::Const(_) | Loc::Param(_) => {}
         }
     }
 
@@ -186,7 +196,7 @@ impl Encoder<'_> {
     fn small_constant(&self, reg: VReg) -> Option<i32> {
         match self.allocation.loc(reg) {
             Loc::Const(value) => i32::try_from(value).ok(),
-            Loc::Reg(_) | Loc::Slot(_) => None,
+            Loc::Reg(_) | Loc::Slot(_) | Loc::Param(_) => None,
         }
     }
 
@@ -195,14 +205,23 @@ impl Encoder<'_> {
             Operand::Reg(reg) => self.small_constant(reg).map_or(rhs, Operand::Imm),
             Operand::Imm(_) => rhs,
         };
-        let lhs = self.read(lhs, R0);
+        let lhs = self.compared(lhs, R0);
         match rhs {
             Operand::Imm(imm) => self.asm.jump_if_imm(cond, lhs, imm, to),
             Operand::Reg(reg) => {
-                let rhs = self.read(reg, R1);
+                let rhs = self.compared(reg, R1);
                 self.asm.jump_if(cond, lhs, rhs, to);
             }
         }
+    }
+
+    /// As [`Encoder::read`], for a comparison.
+    fn compared(&mut self, reg: VReg, scratch: Reg) -> Reg {
+        let read = self.read(reg, scratch);
+        if matches!(self.allocation.loc(reg), Loc::Slot(_)) && self.hooks.compares_copies() {
+            self.asm.alu_imm(AluOp::Or, read, 0);
+        }
+        read
     }
 
     fn alu(&mut self, op: AluOp, dst: VReg, lhs: VReg, rhs: Operand) {
@@ -255,6 +274,7 @@ impl Encoder<'_> {
                         Loc::Reg(reg) => self.asm.mov(dst, reg),
                         Loc::Slot(slot) => self.asm.load(Size::Dw, dst, FP, short(slot)),
                         Loc::Const(value) => self.asm.load_imm(dst, value),
+                        Loc::Param(offset) => self.hooks.param(self.asm, dst, offset),
                     }
                 }
                 // A ring of registers: one steps aside into r0.

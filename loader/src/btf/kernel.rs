@@ -55,6 +55,11 @@ impl Wanted {
         self.found.push(Vec::new());
     }
 
+    /// Adds all the names of `other`.
+    pub fn add_all(&mut self, other: &Self) {
+        other.names.keys().for_each(|name| self.add(name));
+    }
+
     fn add_beginning(&mut self, beginning: [u8; 4]) {
         let (word, bit) = slot(beginning);
         self.beginnings[word] |= 1 << bit;
@@ -124,6 +129,18 @@ impl<B: Deref<Target = [u8]>> KernelBtf<B> {
             }
         }
         Ok(Self { btf, wanted })
+    }
+
+    /// The names that the scan looked for.
+    #[must_use]
+    pub const fn wanted(&self) -> &Wanted {
+        &self.wanted
+    }
+
+    /// Whether the scan looked for every name of `wanted`.
+    #[must_use]
+    pub fn looked_for(&self, wanted: &Wanted) -> bool {
+        wanted.names.keys().all(|name| self.wanted.names.contains_key(name))
     }
 
     /// All the types.

@@ -7,11 +7,13 @@ mod maps;
 mod program;
 pub(crate) mod resident;
 mod session;
+mod types;
 
 pub use maps::{records_bytes, thread_count};
 pub use program::{Loaded, LoadedMap, Reuse, load_programs};
 pub use resident::{Batch, Stream};
 pub use session::BpfSession;
+pub use types::Types;
 
 use super::{Host, HostKind, Request, Session};
 use crate::error::LoadError;
@@ -24,6 +26,7 @@ use std::rc::Rc;
 #[derive(Clone)]
 pub struct BpfHost {
     sys: Rc<dyn Sys>,
+    types: Rc<Types>,
 }
 
 impl std::fmt::Debug for BpfHost {
@@ -36,7 +39,7 @@ impl BpfHost {
     /// The kernel behind `sys`.
     #[must_use]
     pub fn new(sys: Rc<dyn Sys>) -> Self {
-        Self { sys }
+        Self { sys, types: Rc::default() }
     }
 
     /// The running kernel.
@@ -51,7 +54,7 @@ impl BpfHost {
     /// As [`Host::load`].
     pub fn load_session(&self, request: &Request<'_>) -> Result<BpfSession, LoadError> {
         let name = &request.filter.bpf.sweep;
-        let loaded = load_programs(&*self.sys, request, &[name.as_str()], Vec::new())?;
+        let loaded = load_programs(&*self.sys, &self.types, request, &[name.as_str()], Vec::new())?;
         BpfSession::new(Rc::clone(&self.sys), request.filter, loaded)
     }
 }

@@ -287,6 +287,10 @@ impl Hooks for GroupHooks<'_> {
         asm.exit();
     }
 
+    fn compares_copies(&self) -> bool {
+        true
+    }
+
     fn scratch(&mut self, asm: &mut Asm, dst: Reg, offset: i32) {
         asm.load_data(dst, ".bss", self.names.scratch + offset as u32);
     }

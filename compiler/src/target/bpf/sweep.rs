@@ -13,7 +13,7 @@ use super::groups::Groups;
 use super::resident;
 use crate::asm::{AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R4, R6, Reg, Size};
 use crate::code::{Code, FieldPath};
-use crate::lir::Op;
+use crate::lir::{Function, Op, VReg};
 use crate::lower::Body;
 use crate::plan::Plan;
 use crate::regalloc::allocate;
@@ -106,6 +106,12 @@ pub(super) fn program(
         open_output(&mut asm, busy);
     }
     begin(&mut asm, names.stats, busy);
+    let mut emptied = Vec::new();
+    if !plan.waves.is_empty() {
+        fill(&mut asm, allocation.frame);
+        emptied = allocation.slots_of(pointers(&body.function));
+        emptied.push(TASK.into());
+    }
     if names.way == Way::Tick {
         resident::begin(&mut asm, names);
     }
@@ -125,7 +131,7 @@ pub(super) fn program(
     if columns.visits_only_waiting() {
         columns.visit_waiting(&mut asm, ITERATOR, task);
     } else {
-        iterate(&mut asm, table, task);
+        iterate(&mut asm, table, &emptied, task);
     }
     if let Some(groups) = names.groups {
         groups.finish(&mut asm, names.way);
@@ -169,8 +175,36 @@ fn begin(asm: &mut Asm, stats: u32, busy: Label) {
     asm.store(Size::Dw, R6, STARTED, R0);
 }
 
-/// Runs `body` for each task, in `r6`.
-fn iterate(asm: &mut Asm, table: Table, body: impl FnOnce(&mut Asm)) {
+/// Fills the row body's frame with what is any number to the kernel's verifier. In a loop it
+/// takes two stacks for the same only if the same slots of them have been written, needed or
+/// not: without this each way through a row would be followed by every other one anew.
+fn fill(asm: &mut Asm, frame: i32) {
+    for offset in (frame..RESERVED).step_by(8) {
+        asm.store(Size::Dw, FP, offset as i16, R0);
+        // Not the same number in every slot, as far as the verifier knows.
+        asm.alu_imm(AluOp::Or, R0, 0);
+    }
+}
+
+/// The registers that hold an address.
+fn pointers(function: &Function) -> Vec<VReg> {
+    let mut found = Vec::new();
+    for op in &function.ops {
+        if let Op::State { dst, .. } = op {
+            found.push(*dst);
+        }
+        if let Op::Mov { dst, src } | Op::Alu { dst, lhs: src, .. } = op
+            && found.contains(src)
+        {
+            found.push(*dst);
+        }
+    }
+    found
+}
+
+/// Runs `body` for each task, in `r6`. The slots `emptied` are so before: an address that is
+/// left there by the row before would make another stack of it.
+fn iterate(asm: &mut Asm, table: Table, emptied: &[i32], body: impl FnOnce(&mut Asm)) {
     let flags = match table {
         Table::Thread => ITERATE_THREADS,
         Table::Process | Table::File | Table::Mapping => ITERATE_PROCESSES,
@@ -181,6 +215,9 @@ fn iterate(asm: &mut Asm, table: Table, body: impl FnOnce(&mut Asm)) {
     asm.load_imm(R3, flags);
     asm.call_kfunc("bpf_iter_task_new");
     asm.bind(again);
+    for slot in emptied {
+        asm.store_imm(Size::Dw, FP, *slot as i16, 0);
+    }
     iterator(asm);
     asm.call_kfunc("bpf_iter_task_next");
     asm.jump_if_imm(Cond::Eq, R0, 0, end);
@@ -350,6 +387,10 @@ impl Hooks for BpfHooks<'_> {
             | Op::Call { .. }
             | Op::Return(_) => unreachable!("{op:?} is encoded for every target alike"),
         }
+    }
+
+    fn compares_copies(&self) -> bool {
+        true
     }
 
     fn scratch(&mut self, asm: &mut Asm, dst: Reg, offset: i32) {

@@ -3,8 +3,9 @@
 //! **Invariant**: what [`load_programs`] returns is complete; on an error every descriptor
 //! that it had made is closed.
 
+use super::Types;
 use super::maps::{Plan, records_bytes, thread_count};
-use crate::btf::kernel::{KernelBtf, Wanted};
+use crate::btf::kernel::Wanted;
 use crate::error::LoadError;
 use crate::host::Request;
 use crate::insn;
@@ -82,12 +83,13 @@ fn rows_a_thread(table: &str) -> usize {
 /// [`LoadError`]; nothing stays behind.
 pub fn load_programs(
     sys: &dyn Sys,
+    types: &Types,
     request: &Request<'_>,
     names: &[&str],
     mut reuse: Vec<Reuse>,
 ) -> Result<Loaded, LoadError> {
     refuse_foreign_columns(request)?;
-    let linked = link_all(sys, request, names)?;
+    let linked = link_all(sys, types, request, names)?;
     let btf = load_btf(sys, request)?;
     let threads = thread_count(sys).unwrap_or(THREADS_UNKNOWN);
     let rows = threads.saturating_mul(rows_a_thread(&request.filter.table));
@@ -151,9 +153,10 @@ fn name_of(request: &Request<'_>, map: MapRef) -> String {
     name.cloned().unwrap_or_default()
 }
 
-/// Fits the programs to the kernel's types, which are scanned once.
+/// Fits the programs to the kernel's types.
 fn link_all(
     sys: &dyn Sys,
+    types: &Types,
     request: &Request<'_>,
     names: &[&str],
 ) -> Result<Vec<Linked>, LoadError> {
@@ -175,23 +178,9 @@ fn link_all(
         link::want(object, &link::reach(object, entry), &mut wanted)?;
         entries.push((entry, kind));
     }
-    let kernel = kernel_types(sys, wanted)?;
+    let kernel = types.with(sys, wanted)?;
     let link = |(entry, kind)| link::link(object, &kernel, entry, kind).map_err(LoadError::from);
     entries.into_iter().map(link).collect()
-}
-
-/// Scans the running kernel's types.
-pub(crate) fn kernel_types(
-    sys: &dyn Sys,
-    wanted: Wanted,
-) -> Result<KernelBtf<crate::sys::FileBytes>, LoadError> {
-    let missing = |why: String| LoadError::Missing {
-        what: "the kernel's BTF".to_owned(),
-        why,
-        way_out: "use a kernel with CONFIG_DEBUG_INFO_BTF=y, or `--host vm`".to_owned(),
-    };
-    let bytes = sys.kernel_btf().map_err(|error| missing(error.to_string()))?;
-    KernelBtf::scan(bytes, wanted).map_err(|error| missing(error.to_string()))
 }
 
 fn load_btf(sys: &dyn Sys, request: &Request<'_>) -> Result<OwnedFd, LoadError> {
