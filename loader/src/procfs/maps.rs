@@ -153,7 +153,8 @@ fn mapping(line: &[u8], filesystems: &HashMap<i64, String>) -> Option<Mapping> {
         device,
         inode,
         kind,
-        name: if inode == 0 { Vec::new() } else { last_part(path).to_vec() },
+        // The inode of a SysV segment is its id: the first one of a machine has 0.
+        name: if kind == kind::NONE { Vec::new() } else { last_part(path).to_vec() },
         resident: None,
     })
 }
@@ -246,6 +247,14 @@ mod tests {
         assert_eq!(maps.shared_bytes(|_| true), 4 << 20);
         assert_eq!(maps.shared_bytes(is_tmpfs), 2 << 20);
         assert_eq!(maps.shared_objects(), 4);
+    }
+
+    #[test]
+    fn the_first_segment_of_a_machine_has_a_name_though_its_id_is_0() {
+        let text = b"7f0000000000-7f0000100000 rw-s 00000000 00:01 0 /SYSV00000000 (deleted)\n";
+        let maps = Maps::parse(text, &HashMap::new());
+        assert_eq!(maps.list[0].name, b"SYSV00000000");
+        assert_eq!(maps.list[0].kind, kind::SYSV);
     }
 
     #[test]
