@@ -21,6 +21,10 @@ lint:
 fuzz SECONDS="20":
     KFILTER_FUZZ_SECONDS={{SECONDS}} .ci/fuzz
 
+# Every operator of the verifier's domain on every abstract value: under an hour on two CPUs.
+exhaustive:
+    cargo test --release --locked -p kernel-vm --lib exhaustive -- --ignored --nocapture --test-threads 1
+
 # The figures of docs/performance.md.
 bench:
     cargo bench --workspace --locked

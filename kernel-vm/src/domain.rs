@@ -7,6 +7,8 @@
 //! **Invariant** (soundness): if `x` is in `a` and `y` in `b`, then `x op y` is in `op(a, b)`.
 
 mod bounds;
+#[cfg(test)]
+mod exhaustive;
 mod refine;
 mod scalar;
 #[cfg(test)]

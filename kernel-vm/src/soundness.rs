@@ -10,6 +10,7 @@ mod contain;
 mod generate;
 pub(crate) mod mutants;
 mod operators;
+mod rbpf;
 
 use std::string::String;
 use std::vec::Vec;
@@ -23,6 +24,8 @@ use generate::Generator;
 struct Count {
     tried: u64,
     accepted: u64,
+    /// Runs compared with rbpf's interpreter and with its machine code.
+    rbpf_runs: [u64; 2],
 }
 
 /// A small change: of a field, an opcode, a place.
@@ -51,10 +54,9 @@ fn campaign(from: u64, programs: u64, inputs: u64) -> Result<Count, String> {
         let mut generator = Generator::new(seed);
         let mut program = generator.program();
         let mut state = seed;
-        for round in 0..3 {
+        for _ in 0..3 {
             count.tried += 1;
-            // A mutant may do what rbpf does in its own way.
-            let pure = generator.pure && round == 0;
+            let pure = generator.rbpf.is_some();
             match bench.try_program(&program, &generator.constants, inputs, pure) {
                 Ok(Verdict::Refused) => {}
                 Ok(Verdict::Held) => count.accepted += 1,
@@ -68,6 +70,7 @@ fn campaign(from: u64, programs: u64, inputs: u64) -> Result<Count, String> {
             mutate(&mut program, &mut state);
         }
     }
+    count.rbpf_runs = bench.rbpf_runs;
     Ok(count)
 }
 
@@ -77,16 +80,22 @@ fn accepted_programs_keep_what_the_verifier_promised() {
     let seconds = std::env::var("KFILTER_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok());
     let start = std::time::Instant::now();
     let mut from = 0;
-    let (mut tried, mut accepted) = (0, 0);
+    let mut total = Count::default();
     loop {
         let count = campaign(from, 5_000, 6).unwrap_or_else(|what| panic!("{what}"));
         from += 5_000;
-        tried += count.tried;
-        accepted += count.accepted;
+        total.tried += count.tried;
+        total.accepted += count.accepted;
+        for (total, runs) in total.rbpf_runs.iter_mut().zip(count.rbpf_runs) {
+            *total += runs;
+        }
         if start.elapsed().as_secs() >= seconds.unwrap_or(0) {
             break;
         }
     }
-    std::println!("{tried} programs, {accepted} accepted, {:?}", start.elapsed());
+    std::println!("{total:?} in {:?}", start.elapsed());
+    let Count { tried, accepted, rbpf_runs } = total;
     assert!(accepted * 8 > tried, "too few programs are accepted: {accepted} of {tried}");
+    assert!(rbpf_runs[0] > 100, "rbpf's interpreter ran {rbpf_runs:?}");
+    assert!(rbpf_runs[1] > 100 || !cfg!(target_arch = "x86_64"), "rbpf's code ran {rbpf_runs:?}");
 }

@@ -99,7 +99,7 @@ fn single_bit(b: &Scalar, width: Width) -> Option<u64> {
         .filter(|bits| mutant!(SomeIsAll, bits.is_power_of_two(), true))
 }
 
-fn compare(cond: Cond, width: u32, mut a: Bounds, mut b: Bounds) -> (Bounds, Bounds) {
+pub(super) fn compare(cond: Cond, width: u32, mut a: Bounds, mut b: Bounds) -> (Bounds, Bounds) {
     let top = mask(width);
     let any = Bounds::any(width);
     match cond {

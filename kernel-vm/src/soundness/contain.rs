@@ -5,6 +5,7 @@ use std::string::String;
 use std::vec;
 use std::vec::Vec;
 
+use super::rbpf::Engine;
 use crate::checked::memory::Region;
 use crate::checked::{self, Machine, Watch};
 use crate::helper::Helper;
@@ -22,6 +23,8 @@ pub(super) const MAPS: &[MapSpec] = &[
 const CAPACITIES: [usize; 2] = [3, 1];
 pub(super) const SPEC: Spec<'static> =
     Spec { row_size: 32, state_size: 16, params_size: 8, record_size: 16, maps: MAPS };
+/// Nothing but a row: all that rbpf can be given.
+const PURE: Spec<'static> = Spec { state_size: 0, params_size: 0, ..SPEC };
 
 /// What a run leaves behind.
 #[derive(Debug, PartialEq, Eq)]
@@ -223,6 +226,8 @@ pub(super) enum Verdict {
 pub(super) struct Bench {
     buffer: ScratchBuffer,
     stack: Stack,
+    /// Runs that each of rbpf's engines was compared in.
+    pub(super) rbpf_runs: [u64; Engine::ALL.len()],
     #[cfg(feature = "threaded")]
     ops: Vec<crate::run::Op>,
 }
@@ -232,6 +237,7 @@ impl Bench {
         Self {
             buffer: ScratchBuffer::new(4096),
             stack: Stack::new(),
+            rbpf_runs: [0; Engine::ALL.len()],
             #[cfg(feature = "threaded")]
             ops: vec![crate::run::Op::BLANK; 4096],
         }
@@ -248,13 +254,14 @@ impl Bench {
         pure: bool,
     ) -> Result<Verdict, String> {
         let mut states = States::default();
-        let verified = verify_observed(program, SPEC, &mut self.buffer.scratch(), &mut states);
+        let spec = if pure { PURE } else { SPEC };
+        let verified = verify_observed(program, spec, &mut self.buffer.scratch(), &mut states);
         let Ok(verified) = verified else { return Ok(Verdict::Refused) };
         for input in 0..inputs {
             let seed = input.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ program.len() as u64;
             let mut watch = Containment { program, states: &states, cost: 0, failure: None };
             let (checked, row) = run_on(seed, constants, |env| {
-                checked::run(program, &SPEC, env, &mut watch).map_err(|fault| format!("{fault}"))
+                checked::run(program, &spec, env, &mut watch).map_err(|fault| format!("{fault}"))
             });
             if let Some(failure) = watch.failure {
                 return Err(failure);
@@ -283,22 +290,11 @@ impl Bench {
                 }
             }
             if pure {
-                on_rbpf(program, row, &checked.r0)?;
+                for (&engine, runs) in Engine::ALL.iter().zip(&mut self.rbpf_runs) {
+                    *runs += u64::from(engine.agrees(program, row, &checked.r0)?);
+                }
             }
         }
         Ok(Verdict::Held)
     }
-}
-
-/// The same result from an independent engine, for programs that it can run.
-fn on_rbpf(
-    program: &[RawInsn],
-    mut row: [u8; 32],
-    ours: &Result<u64, String>,
-) -> Result<(), String> {
-    let bytes: Vec<u8> = program.iter().flat_map(|raw| raw.to_bytes()).collect();
-    // It has a verifier of its own taste (it refuses programs that ours takes).
-    let Ok(vm) = rbpf::EbpfVmRaw::new(Some(&bytes)) else { return Ok(()) };
-    let theirs = vm.execute_program(&mut row).map_err(|error| format!("rbpf: {error}"))?;
-    if Ok(theirs) == *ours { Ok(()) } else { Err(format!("rbpf: {theirs:#x}, ours {ours:x?}")) }
 }

@@ -8,6 +8,8 @@ mod calls;
 
 use std::vec::Vec;
 
+use super::rbpf::Engine;
+
 use crate::isa::{AluOp, Callee, Insn, Operand, RawInsn, Reg, Size, Wide, Width, encode, scatter};
 
 /// Numbers that edges are made of.
@@ -91,14 +93,18 @@ pub(super) struct Generator {
     depth: usize,
     /// Numbers that the program compares with: inputs come near them.
     pub(super) constants: Vec<u64>,
-    /// Only what rbpf has too: no helper, no state, the third version of the ISA.
-    pub(super) pure: bool,
+    /// Only insns that this engine has too, and no helper and no state.
+    pub(super) rbpf: Option<Engine>,
 }
 
 impl Generator {
     pub(super) fn new(seed: u64) -> Self {
         let mut state = seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0x1234_5678;
-        let pure = scatter(&mut state) & 7 == 0;
+        let rbpf = match scatter(&mut state) & 15 {
+            0 => Some(Engine::Interpreter),
+            1 => Some(Engine::Jit),
+            _ => None,
+        };
         Self {
             state,
             items: Vec::new(),
@@ -109,7 +115,7 @@ impl Generator {
             functions: Vec::new(),
             depth: 0,
             constants: Vec::new(),
-            pure,
+            rbpf,
         }
     }
 
@@ -135,7 +141,38 @@ impl Generator {
     }
 
     fn emit(&mut self, insn: Insn) {
+        let insn = self.plain(insn);
         self.items.push(Item::Insn(insn));
+    }
+
+    /// The insn, or one for it that rbpf has too.
+    fn plain(&self, insn: Insn) -> Insn {
+        if self.rbpf.is_none_or(|engine| engine.has(&insn)) {
+            return insn;
+        }
+        match insn {
+            Insn::Load { size, dst, src, off, .. } => {
+                Insn::Load { size, signed: false, dst, src, off }
+            }
+            Insn::JumpIf { width, cond, dst, src: Operand::Imm(imm), off } => {
+                let src = Operand::Imm(imm.max(0));
+                Insn::JumpIf { width, cond, dst, src, off }
+            }
+            Insn::Jump { off, .. } => Insn::Jump { off, long: false },
+            Insn::Alu { dst, src, .. } => Insn::Alu { width: Width::W64, op: AluOp::Add, dst, src },
+            Insn::Mov { dst, .. }
+            | Insn::MovSx { dst, .. }
+            | Insn::Neg { dst, .. }
+            | Insn::End { dst, .. }
+            | Insn::LoadWide { dst, .. } => {
+                Insn::Mov { width: Width::W64, dst, src: Operand::Imm(7) }
+            }
+            Insn::JumpIf { .. }
+            | Insn::Store { .. }
+            | Insn::Atomic { .. }
+            | Insn::Call(_)
+            | Insn::Exit => insn,
+        }
     }
 
     fn set(&mut self, reg: Reg, guess: Guess) {
@@ -224,7 +261,8 @@ impl Generator {
                     if let Insn::JumpIf { width, cond, dst, src, .. } = insn {
                         Insn::JumpIf { width, cond, dst, src, off: off as i16 }
                     } else {
-                        Insn::Jump { off, long: label % 2 == 0 }
+                        let long = label % 2 == 0 && self.rbpf.is_none();
+                        Insn::Jump { off, long }
                     }
                 }
                 Item::Call(function) => {
@@ -248,7 +286,7 @@ impl Generator {
             Role::Program => {
                 self.set(Reg::R1, Guess::Row);
                 self.mov(Reg::R6, Operand::Reg(Reg::R1));
-                if self.pure {
+                if self.rbpf.is_some() {
                     // rbpf has other things there.
                     self.mov(Reg::R2, Operand::Imm(0));
                     self.mov(Reg::R3, Operand::Imm(0));
@@ -294,13 +332,8 @@ impl Generator {
     }
 
     /// A branch from here to where `actions` more actions are done.
-    fn branch_over(&mut self, mut insn: Insn, actions: usize) {
-        if let Insn::JumpIf { width: Width::W64, src: Operand::Imm(imm), .. } = &mut insn
-            && self.pure
-        {
-            // rbpf takes negative immediates for unsigned 32-bit ones.
-            *imm = (*imm).max(0);
-        }
+    fn branch_over(&mut self, insn: Insn, actions: usize) {
+        let insn = self.plain(insn);
         self.items.push(Item::Branch(insn, self.labels));
         self.pending.push((actions, self.labels, self.guesses, self.written));
         self.labels += 1;
@@ -343,7 +376,7 @@ impl Generator {
     }
 
     fn action(&mut self) {
-        match self.below(if self.pure { 13 } else { 24 }) {
+        match self.below(if self.rbpf.is_some() { 14 } else { 24 }) {
             0 => {
                 let (reg, imm) = (self.any(), self.edge());
                 self.mov(reg, Operand::Imm(imm));
@@ -361,6 +394,7 @@ impl Generator {
             9 | 10 => self.stack(),
             11 => self.indexed(),
             12 => self.branch(),
+            13 if self.rbpf.is_some() => self.call(),
             13 | 14 => self.store(),
             15 => self.atomic(),
             16 => self.time(),

@@ -43,7 +43,7 @@ impl Generator {
         let size = self.size();
         let off = self.offset(region, size);
         let dst = self.any();
-        let signed = size != Size::Dw && !self.pure && self.one_in(3);
+        let signed = size != Size::Dw && self.one_in(3);
         self.emit(Insn::Load { size, signed, dst, src, off });
         self.set(dst, Guess::Number);
     }
@@ -77,18 +77,11 @@ impl Generator {
 
     pub(super) fn arithmetic(&mut self) {
         let dst = self.number();
-        let mut op = self.pick(AluOp::ALL);
-        if self.pure && matches!(op, AluOp::Sdiv | AluOp::Smod) {
-            op = AluOp::Add;
-        }
-        let (mut width, mut src) = (self.width(), self.operand());
-        if self.pure && op == AluOp::Mod {
-            // rbpf keeps the upper half in a 32-bit remainder by zero.
-            width = Width::W64;
-        }
+        let op = self.pick(AluOp::ALL);
+        let (width, mut src) = (self.width(), self.operand());
         if let Operand::Imm(imm) = &mut src {
             match op {
-                // rbpf does not take what the kernel does not: these are constants' edges.
+                // The verifier refuses these of constants.
                 AluOp::Lsh | AluOp::Rsh | AluOp::Arsh => *imm &= width.bits() as i32 - 1,
                 AluOp::Div | AluOp::Mod | AluOp::Sdiv | AluOp::Smod if *imm == 0 => *imm = 3,
                 AluOp::Add
@@ -103,21 +96,16 @@ impl Generator {
                 | AluOp::Smod => {}
             }
         }
-        // rbpf shifts by more than the width in its own way.
-        if self.pure && matches!(op, AluOp::Lsh | AluOp::Rsh | AluOp::Arsh) {
-            src = Operand::Imm(self.below(32) as i32);
-        }
         self.emit(Insn::Alu { width, op, dst, src });
     }
 
     pub(super) fn unary(&mut self) {
         let dst = self.number();
         let width = self.width();
-        let insn = match self.below(if self.pure { 3 } else { 5 }) {
-            // rbpf cannot negate the minimum in a build with overflow checks.
-            0 if !self.pure => Insn::Neg { width, dst },
-            0 | 1 => Insn::End {
-                order: if self.pure { ByteOrder::Be } else { self.pick(ByteOrder::ALL) },
+        let insn = match self.below(5) {
+            0 => Insn::Neg { width, dst },
+            1 => Insn::End {
+                order: self.pick(ByteOrder::ALL),
                 size: self.pick(&[Size::H, Size::W, Size::Dw]),
                 dst,
             },
@@ -228,7 +216,7 @@ impl Generator {
                 let cond = self.pick(&[Cond::Gt, Cond::Sgt, Cond::Lt, Cond::Ne, Cond::Set]);
                 self.guard(Width::W64, cond, index, bound);
                 // rbpf has no signed remainder.
-                let op = if self.pure { AluOp::Mod } else { AluOp::Smod };
+                let op = if self.rbpf.is_some() { AluOp::Mod } else { AluOp::Smod };
                 self.alu(op, index, Operand::Imm(4));
                 self.alu(AluOp::Add, index, Operand::Imm(3));
             }

@@ -139,7 +139,7 @@ impl Generator {
         if self.functions.len() > 3 && !self.one_in(3) {
             return;
         }
-        let by_loop = self.one_in(2);
+        let by_loop = self.rbpf.is_none() && self.one_in(2);
         let argument = if by_loop { Reg::R3 } else { Reg::R2 };
         let guess = match self.below(4) {
             0 | 1 => {
