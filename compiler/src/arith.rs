@@ -326,13 +326,21 @@ fn general_mul_div(f: &mut Function, a: Val, b: Val, c: Val) -> Val {
     let (x, y, divisor) = (a.in_reg(f), b.in_reg(f), c.in_reg(f));
     let (slow, done) = (f.place(), f.place());
     let result = f.reg();
+    let (mut size, mut sign) = (x, None);
     match b.as_const() {
-        // One unsigned comparison sends negative values the slow way as well.
         Some(factor) if factor > 0 => {
+            if a.range.lo < 0 {
+                let mask = f.alu(AluOp::Arsh, x, 63);
+                size = f.alu(AluOp::Xor, x, mask);
+                f.alu_into(size, AluOp::Sub, size, mask);
+                sign = Some(mask);
+            }
+            // Unsigned, as the size of `MIN` is itself.
             let limit = Val::constant(i64::MAX / factor).operand(f);
-            f.branch(Cond::Gt, x, limit, slow);
+            f.branch(Cond::Gt, size, limit, slow);
         }
         _ => {
+            // Negative values go the slow way as well.
             let both = f.alu(AluOp::Or, x, y);
             let high = f.alu(AluOp::Rsh, both, 31);
             f.branch(Cond::Ne, high, 0, slow);
@@ -341,10 +349,14 @@ fn general_mul_div(f: &mut Function, a: Val, b: Val, c: Val) -> Val {
     if c.range.lo < 0 {
         f.branch(Cond::Slt, divisor, 0, slow);
     }
-    let product = f.alu(AluOp::Mul, x, Operand::Reg(y));
+    let product = f.alu(AluOp::Mul, size, Operand::Reg(y));
     match c.operand(f) {
         Operand::Imm(1) => f.mov(result, product),
         rhs @ (Operand::Imm(_) | Operand::Reg(_)) => f.alu_into(result, AluOp::Div, product, rhs),
+    }
+    if let Some(mask) = sign {
+        f.alu_into(result, AluOp::Xor, result, mask);
+        f.alu_into(result, AluOp::Sub, result, mask);
     }
     f.jump(done);
     f.bind(slow);

@@ -17,6 +17,11 @@ pub(crate) const ONE: i64 = 1 << 32;
 pub(crate) const DECAY_COEFFICIENTS: [i64; 7] =
     [2977044471, 1031764939, 238387495, 41304489, 5712048, 639488, 48550];
 
+/// Bits after the point of the number of which [`root`] guesses the root.
+const PART_BITS: i64 = 30;
+/// `√p ≈ c0 + p (c1 - p c2)` for `p` from 1 to 4, scaled by 2^30.
+const ROOT_COEFFICIENTS: [i32; 3] = [556793792, 564798605, 42455873];
+
 /// `1 << log` if `reg` has a bit at or above `bit` (1 to 63), else 0. Without a branch, as a
 /// verifier would follow every combination of them.
 fn step_if_beyond(f: &mut Function, reg: VReg, bit: i32, log: i32) -> VReg {
@@ -64,28 +69,48 @@ pub(crate) fn decay() -> Function {
     function
 }
 
-/// `spread(variance, difference, weight)`: the variance after a value that differs so much
-/// from the mean: `(variance + difference * (difference * weight)) * (1 - weight)`.
+/// `spread(variance, difference, step, weight)`: the variance after a value that differs so much
+/// from the mean: `(variance + difference * step) * (1 - weight)`, where the step is
+/// `difference * weight`.
 pub(crate) fn spread() -> Function {
     let mut function = Function::default();
     let f = &mut function;
-    let [variance, difference, weight] = f.entry();
-    let step = crate::arith::emit_scale(f, difference, weight);
+    let [variance, difference, step, weight] = f.entry();
     // Both have the same sign, or the step is 0.
     let sign = f.alu(AluOp::Arsh, difference, 63);
     for reg in [difference, step] {
         f.alu_into(reg, AluOp::Xor, reg, sign);
         f.alu_into(reg, AluOp::Sub, reg, sign);
     }
-    let (high, low) = wide_product(f, difference, step);
-    let old = f.load(Base::Reg(variance), 0);
-    let (low, carry) = add(f, low, old);
-    let old = f.load(Base::Reg(variance), 8);
-    f.alu_into(high, AluOp::Add, high, old);
-    f.alu_into(high, AluOp::Add, high, carry);
-
     let kept = f.constant(ONE);
     let kept = f.alu(AluOp::Sub, kept, weight);
+    let (old_low, old_high) = (f.load(Base::Reg(variance), 0), f.load(Base::Reg(variance), 8));
+    let zero = f.constant(0);
+
+    // Mostly all of it has 64 bits.
+    let wide = f.place();
+    let large = f.alu(AluOp::Or, difference, step);
+    f.alu_into(large, AluOp::Rsh, large, 31);
+    f.alu_into(large, AluOp::Or, large, old_high);
+    f.branch(Cond::Ne, large, 0, wide);
+    f.branch(Cond::Slt, old_low, 0, wide);
+    let sum = f.alu(AluOp::Mul, difference, step);
+    f.alu_into(sum, AluOp::Add, sum, old_low);
+    let above = f.alu(AluOp::Rsh, sum, 32);
+    f.alu_into(above, AluOp::Mul, above, kept);
+    f.alu_into(sum, AluOp::Lsh, sum, 32);
+    f.alu_into(sum, AluOp::Rsh, sum, 32);
+    f.alu_into(sum, AluOp::Mul, sum, kept);
+    f.alu_into(sum, AluOp::Rsh, sum, 32);
+    f.alu_into(sum, AluOp::Add, sum, above);
+    f.store(Base::Reg(variance), 0, sum);
+    f.push(Op::Return(zero));
+
+    f.bind(wide);
+    let (high, low) = wide_product(f, difference, step);
+    let (low, carry) = add(f, low, old_low);
+    f.alu_into(high, AluOp::Add, high, old_high);
+    f.alu_into(high, AluOp::Add, high, carry);
     let digit = |f: &mut Function, word: VReg| {
         let low = f.alu(AluOp::Lsh, word, 32);
         let low = f.alu(AluOp::Rsh, low, 32);
@@ -104,7 +129,6 @@ pub(crate) fn spread() -> Function {
     f.alu_into(new_high, AluOp::Add, new_high, part);
     f.store(Base::Reg(variance), 0, new_low);
     f.store(Base::Reg(variance), 8, new_high);
-    let zero = f.constant(0);
     f.push(Op::Return(zero));
     function
 }
@@ -155,24 +179,43 @@ pub(crate) fn root() -> Function {
         f.alu_into(shift, AluOp::Add, shift, steps);
     }
     f.bind(narrow);
-    let once = step_if_beyond(f, low, 62, 0);
-    f.alu_into(shift, AluOp::Add, shift, once);
-    f.alu_into(once, AluOp::Lsh, once, 1);
-    f.alu_into(low, AluOp::Rsh, low, once);
+    let fits = f.place();
+    let top = f.alu(AluOp::Rsh, low, 62);
+    f.branch(Cond::Eq, top, 0, fits);
+    f.alu_into(shift, AluOp::Add, shift, 1);
+    f.alu_into(low, AluOp::Rsh, low, 2);
+    f.bind(fits);
     f.branch(Cond::Eq, low, 0, zero);
 
-    // A power of two above the root and at most twice as large; then Newton's steps, which
-    // come down to it: five square the error from 1 to less than 2^-31.
-    let guess = f.constant(2);
+    // The root of the number's part in [1, 4), by a parabola that is off by at most 0.5 %; then
+    // two of Newton's steps, which come down to it: each squares the error and halves it.
+    let bits = f.constant(0);
     let left = f.reg();
     f.mov(left, low);
-    for (step, log) in [(32, 4), (16, 3), (8, 2), (4, 1), (2, 0)] {
-        let half = step_if_beyond(f, left, step, log);
-        f.alu_into(guess, AluOp::Lsh, guess, half);
-        f.alu_into(half, AluOp::Lsh, half, 1);
-        f.alu_into(left, AluOp::Rsh, left, half);
+    for step in [32, 16, 8, 4, 2] {
+        let beyond = f.constant((1 << step) - 1);
+        f.alu_into(beyond, AluOp::Sub, beyond, left);
+        f.alu_into(beyond, AluOp::Arsh, beyond, 63);
+        f.alu_into(beyond, AluOp::And, beyond, step);
+        f.alu_into(left, AluOp::Rsh, left, beyond);
+        f.alu_into(bits, AluOp::Add, bits, beyond);
     }
-    for _ in 0..5 {
+    let places = f.constant(2 * PART_BITS);
+    f.alu_into(places, AluOp::Sub, places, bits);
+    let part = f.alu(AluOp::Lsh, low, places);
+    f.alu_into(part, AluOp::Rsh, part, PART_BITS as i32);
+    f.alu_into(places, AluOp::Rsh, places, 1);
+    let [constant, linear, square] = ROOT_COEFFICIENTS;
+    let bend = f.alu(AluOp::Mul, part, square);
+    f.alu_into(bend, AluOp::Rsh, bend, PART_BITS as i32);
+    let rise = f.constant(linear.into());
+    f.alu_into(rise, AluOp::Sub, rise, bend);
+    f.alu_into(rise, AluOp::Mul, rise, part);
+    let guess = f.alu(AluOp::Rsh, rise, PART_BITS as i32);
+    f.alu_into(guess, AluOp::Add, guess, constant);
+    f.alu_into(guess, AluOp::Rsh, guess, places);
+    f.alu_into(guess, AluOp::Add, guess, 1);
+    for _ in 0..2 {
         let other = f.alu(AluOp::Div, low, guess);
         f.alu_into(guess, AluOp::Add, guess, other);
         f.alu_into(guess, AluOp::Rsh, guess, 1);

@@ -8,7 +8,7 @@ use kernel_vm::abi::{FIXED_ONE, PER_SECOND_SCALE};
 use kernel_vm::schema::{Type, Unit};
 
 use super::kept::Kept;
-use super::{Lower, Unknown};
+use super::{Host, Lower, Unknown};
 use crate::arith::{self, Range, Val};
 use crate::hir::{ExprId, ExprKind, HistoryFn};
 use crate::lir::{AluOp, Base, Cond, Place, Routine, VReg};
@@ -50,6 +50,16 @@ struct Moments {
     zscore: Kept,
     peak: Kept,
     slope: Kept,
+}
+
+/// What the time since the previous sweep means for a wave.
+#[derive(Clone, Copy, Debug)]
+struct Passed {
+    /// The weight of what was before, and that of the new value.
+    kept: VReg,
+    weight: VReg,
+    /// The lag of the mean's mean, scaled; where it is needed.
+    lag: Option<Val>,
 }
 
 impl Lower<'_> {
@@ -190,9 +200,8 @@ impl Lower<'_> {
 
             lower.bind(going);
             let dt = lower.f.alu(AluOp::Sub, now, old_time);
-            let kept = lower.f.call(Routine::Decay, &[dt, window]);
-            let one = lower.f.constant(crate::history::ONE);
-            let weight = lower.f.alu(AluOp::Sub, one, kept);
+            let passed = lower.passed(&wave, dt, window);
+            let Passed { kept, weight, .. } = passed;
             let old = lower.f.load(base, mean as i32);
             let difference = lower.f.alu(AluOp::Sub, x, old);
             let step = arith::emit_scale(&mut lower.f, difference, weight);
@@ -200,7 +209,7 @@ impl Lower<'_> {
             lower.f.store(base, mean as i32, new);
             lower.rounded(regs.mean, new, bits);
             if let Some(variance) = variance {
-                lower.spread(&wave, variance as i32, difference, weight, &regs);
+                lower.spread(&wave, variance as i32, [difference, step, weight], &regs);
             }
             if let Some(peak) = peak {
                 let old = lower.f.load(base, peak as i32);
@@ -209,7 +218,7 @@ impl Lower<'_> {
                 lower.rounded(regs.peak, top, bits);
             }
             if let Some(slow) = slow {
-                lower.slope(&wave, slow as i32, new, (dt, kept, weight), regs.slope);
+                lower.slope(&wave, slow as i32, new, passed, regs.slope);
             }
             let age = lower.f.alu(AluOp::Sub, now, began);
             lower.put(status, Val::constant(WARMING));
@@ -217,6 +226,61 @@ impl Lower<'_> {
             lower.put(status, Val::constant(0));
         });
         self.past.waves.insert((wave.arg, wave.window), Moments { status, ..regs });
+    }
+
+    /// What the time since the previous sweep means for a wave.
+    ///
+    /// In the kernel it is remembered from row to row: nearly all rows were last seen in the
+    /// same sweep, so that the time is the same. A weight and a lag of 0 are right for the
+    /// time 0, with which the memory starts.
+    fn passed(&mut self, wave: &Wave, dt: VReg, window: VReg) -> Passed {
+        let wants_lag = wave.parts.slow.is_some();
+        if self.host == Host::Vm {
+            let passed = self.weigh(dt, window);
+            let lag = wants_lag.then(|| self.lag(wave, dt, &passed));
+            return Passed { lag, ..passed };
+        }
+        let [time, weight, lag] = [self.kept(), self.kept(), self.kept()];
+        let remembered = self.f.place();
+        let known = self.get(time, Range::ALL).in_reg(&mut self.f);
+        self.branch(Cond::Eq, dt, known, remembered);
+        let passed = self.weigh(dt, window);
+        self.put(time, Val::reg(dt, Range::ALL));
+        self.put(weight, Val::reg(passed.weight, Range::ALL));
+        if wants_lag {
+            let value = self.lag(wave, dt, &passed);
+            self.put(lag, value);
+        }
+        self.bind(remembered);
+        let part = Range::new(0, crate::history::ONE);
+        let weight = self.get(weight, part).in_reg(&mut self.f);
+        let one = self.f.constant(crate::history::ONE);
+        let kept = self.f.alu(AluOp::Sub, one, weight);
+        let lag = wants_lag.then(|| self.get(lag, Range::NATURAL));
+        Passed { kept, weight, lag }
+    }
+
+    fn weigh(&mut self, dt: VReg, window: VReg) -> Passed {
+        let kept = self.f.call(Routine::Decay, &[dt, window]);
+        let one = self.f.constant(crate::history::ONE);
+        let weight = self.f.alu(AluOp::Sub, one, kept);
+        Passed { kept, weight, lag: None }
+    }
+
+    /// By how long the mean's mean lags behind the mean, times what [`Lower::slope`] leaves
+    /// of the scale.
+    fn lag(&mut self, wave: &Wave, dt: VReg, passed: &Passed) -> Val {
+        let dt = Val::reg(dt, Range::NATURAL);
+        let part = Range::new(0, crate::history::ONE);
+        let (kept, weight) = (Val::reg(passed.kept, part), Val::reg(passed.weight, part));
+        let lag = arith::emit_mul_div(&mut self.f, dt, kept, weight);
+        let bits = u32::from(wave.fraction_bits) - self.shared_bits(wave);
+        arith::emit_mul(&mut self.f, lag, Val::constant(1 << bits))
+    }
+
+    /// How often 2 divides both a rate's scale and the fraction's `2^bits`.
+    fn shared_bits(&self, wave: &Wave) -> u32 {
+        u32::from(wave.fraction_bits).min(self.rate_scale(wave.arg).trailing_zeros())
     }
 
     /// `value` with `bits` after the point, held within 62 bits.
@@ -241,12 +305,27 @@ impl Lower<'_> {
     }
 
     /// The score of the difference against the deviation before, then the deviation after.
-    fn spread(&mut self, wave: &Wave, offset: i32, difference: VReg, weight: VReg, regs: &Moments) {
+    fn spread(
+        &mut self,
+        wave: &Wave,
+        offset: i32,
+        [difference, step, weight]: [VReg; 3],
+        regs: &Moments,
+    ) {
         let Some(state) = self.past.state else { return };
         let bits = i32::from(wave.fraction_bits);
+        let (moves, still) = (self.f.place(), self.f.place());
+        for result in [regs.zscore, regs.deviation] {
+            self.put(result, Val::constant(0));
+        }
+        // A value that has never changed has no variance, and most are such.
+        self.branch(Cond::Ne, difference, 0, moves);
+        let (low, high) = self.variance(offset);
+        let any = self.f.alu(AluOp::Or, low, high);
+        self.branch(Cond::Eq, any, 0, still);
+        self.bind(moves);
         if self.wants(wave, HistoryFn::Zscore) {
             let done = self.f.place();
-            self.put(regs.zscore, Val::constant(0));
             self.branch(Cond::Eq, difference, 0, done);
             let root = self.root(offset);
             let root = Val::reg(root, Range::NATURAL);
@@ -259,18 +338,32 @@ impl Lower<'_> {
             self.bind(done);
         }
         let variance = self.f.alu(AluOp::Add, state, offset);
-        self.f.call(Routine::Spread, &[variance, difference, weight]);
+        self.routine(Routine::Spread, &[variance, difference, step, weight]);
         if self.wants(wave, HistoryFn::Deviation) {
             let root = self.root(offset);
             self.rounded(regs.deviation, root, bits);
         }
+        self.bind(still);
+    }
+
+    fn variance(&mut self, offset: i32) -> (VReg, VReg) {
+        let Some(base) = self.past.base() else { unreachable!("a wave has state") };
+        (self.f.load(base, offset), self.f.load(base, offset + 8))
     }
 
     /// The square root of the variance at `offset`.
     fn root(&mut self, offset: i32) -> VReg {
-        let Some(base) = self.past.base() else { unreachable!("a wave has state") };
-        let (low, high) = (self.f.load(base, offset), self.f.load(base, offset + 8));
-        self.f.call(Routine::Root, &[low, high])
+        let (low, high) = self.variance(offset);
+        let root = self.routine(Routine::Root, &[low, high]);
+        self.merged(root)
+    }
+
+    /// In place where rows are many, in one piece where programs should be short.
+    fn routine(&mut self, routine: Routine, args: &[VReg]) -> VReg {
+        match self.host {
+            Host::Bpf => self.f.inline(routine, args),
+            Host::Vm => self.f.call(routine, args),
+        }
     }
 
     /// The larger of `x` and the old peak after fading towards `x`.
@@ -288,33 +381,22 @@ impl Lower<'_> {
 
     /// How far the mean's mean lags behind the mean, over the time of that lag: what a steady
     /// growth leaves between them.
-    fn slope(
-        &mut self,
-        wave: &Wave,
-        slow: i32,
-        mean: VReg,
-        (dt, kept, weight): (VReg, VReg, VReg),
-        to: Kept,
-    ) {
-        let Some(base) = self.past.base() else { return };
+    fn slope(&mut self, wave: &Wave, slow: i32, mean: VReg, passed: Passed, to: Kept) {
+        let (Some(base), Some(lag)) = (self.past.base(), passed.lag) else { return };
         let old = self.f.load(base, slow);
         let difference = self.f.alu(AluOp::Sub, mean, old);
-        let step = arith::emit_scale(&mut self.f, difference, weight);
+        let step = arith::emit_scale(&mut self.f, difference, passed.weight);
         let new = self.f.alu(AluOp::Add, old, step);
         self.f.store(base, slow, new);
         let gap = self.f.alu(AluOp::Sub, mean, new);
-        let dt = Val::reg(dt, Range::NATURAL);
-        let part = Range::new(0, crate::history::ONE);
-        let (kept, weight) = (Val::reg(kept, part), Val::reg(weight, part));
-        let lag = arith::emit_mul_div(&mut self.f, dt, kept, weight);
+        let done = self.f.place();
+        self.put(to, Val::constant(0));
+        self.branch(Cond::Eq, gap, 0, done);
         // The scale of a rate is divided by the fraction's 2^bits as far as that goes; what
         // is left of it multiplies the lag.
-        let (scale, bits) = (self.rate_scale(wave.arg), u32::from(wave.fraction_bits));
-        let shared = bits.min(scale.trailing_zeros());
-        let scale = Val::constant(scale >> shared);
-        let lag = arith::emit_mul(&mut self.f, lag, Val::constant(1 << (bits - shared)));
-        let gap = Val::reg(gap, Range::ALL);
-        let slope = arith::emit_mul_div(&mut self.f, gap, scale, lag);
+        let scale = Val::constant(self.rate_scale(wave.arg) >> self.shared_bits(wave));
+        let slope = arith::emit_mul_div(&mut self.f, Val::reg(gap, Range::ALL), scale, lag);
         self.put(to, slope);
+        self.bind(done);
     }
 }

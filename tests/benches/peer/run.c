@@ -1,15 +1,31 @@
-// Runs the sweeps of two objects in turn and prints, for each that both have, the best time
-// of each and their ratio; then a C walk of /proc/*/task/*/stat in the same run.
+// Runs sweeps in turn and prints the best time of each.
 //
-//   run OURS.bpf.o PEER.bpf.o ROUNDS
+//   run compare ROUNDS OURS.bpf.o PEER.bpf.o...   and its ratio to the programs of that name in
+//                                                 the peers; then a walk of /proc/*/task/*/stat
+//   run history ROUNDS OURS.bpf.o                 and what each adds to the first, a thread
+//
+// Programs are those named sweep_*, run by a system call, or iterators, linked to one thread
+// and read.
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+#define PROGRAMS 64
+
+struct sweep {
+    const char *name;
+    const char *file;
+    int program;
+    // Of an iterator, else negative.
+    int link;
+    double best;
+};
 
 static double now_ns(void) {
     struct timespec t;
@@ -17,11 +33,48 @@ static double now_ns(void) {
     return t.tv_sec * 1e9 + t.tv_nsec;
 }
 
-static double once(struct bpf_program *program) {
-    LIBBPF_OPTS(bpf_test_run_opts, options);
+static void die(const char *what) { perror(what); exit(1); }
+
+static void once(struct sweep *sweep) {
+    static char buffer[1 << 20];
     double start = now_ns();
-    if (bpf_prog_test_run_opts(bpf_program__fd(program), &options) || options.retval) exit(1);
-    return now_ns() - start;
+    if (sweep->link >= 0) {
+        int fd = bpf_iter_create(sweep->link);
+        ssize_t bytes;
+        while ((bytes = read(fd, buffer, sizeof buffer)) > 0) {}
+        if (bytes < 0) die(sweep->name);
+        close(fd);
+    } else {
+        LIBBPF_OPTS(bpf_test_run_opts, options);
+        if (bpf_prog_test_run_opts(sweep->program, &options)) die(sweep->name);
+    }
+    double took = now_ns() - start;
+    if (took < sweep->best) sweep->best = took;
+}
+
+// An iterator over this thread alone.
+static int link_iterator(struct bpf_program *program) {
+    union bpf_iter_link_info info = {.task.tid = getpid()};
+    LIBBPF_OPTS(bpf_iter_attach_opts, options, .link_info = &info, .link_info_len = sizeof info);
+    struct bpf_link *link = bpf_program__attach_iter(program, &options);
+    if (!link) die(bpf_program__name(program));
+    return bpf_link__fd(link);
+}
+
+static int load(const char *path, struct sweep *sweeps) {
+    struct bpf_object *object = bpf_object__open_file(path, 0);
+    struct bpf_program *program;
+    int count = 0;
+    if (!object || bpf_object__load(object)) die(path);
+    bpf_object__for_each_program(program, object) {
+        int is_iterator = bpf_program__type(program) == BPF_PROG_TYPE_TRACING;
+        const char *name = bpf_program__name(program);
+        const char *file = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+        if ((!is_iterator && strncmp(name, "sweep_", 6)) || count == PROGRAMS) continue;
+        int link = is_iterator ? link_iterator(program) : -1;
+        sweeps[count++] = (struct sweep){name, file, bpf_program__fd(program), link, 1e18};
+    }
+    return count;
 }
 
 static long walk(void) {
@@ -49,39 +102,56 @@ static long walk(void) {
     return threads;
 }
 
-static struct bpf_object *load(const char *path) {
-    struct bpf_object *object = bpf_object__open_file(path, 0);
-    if (!object || bpf_object__load(object)) exit(1);
-    return object;
+static void compare(struct sweep *ours, int count, struct sweep *peers, int peer_count, int rounds) {
+    double fastest = 1e18;
+    for (struct sweep *own = ours; own < ours + count; own++) {
+        struct sweep *same[PROGRAMS];
+        int others = 0;
+        for (int i = 0; i < peer_count; i++)
+            if (!strcmp(peers[i].name, own->name)) same[others++] = &peers[i];
+        if (!others) continue;
+        for (int round = 0; round < rounds; round++) {
+            once(own);
+            for (int i = 0; i < others; i++) once(same[i]);
+        }
+        for (int i = 0; i < others; i++)
+            printf("%-16s ours %9.1f us  %-20s %9.1f us  ratio %.3f\n", own->name,
+                   own->best / 1e3, same[i]->file, same[i]->best / 1e3, own->best / same[i]->best);
+        if (own->best < fastest) fastest = own->best;
+    }
+    double best = 1e18;
+    for (int i = 0; i < 5; i++) {
+        double start = now_ns();
+        walk();
+        if (now_ns() - start < best) best = now_ns() - start;
+    }
+    printf("walk of /proc, %ld threads: %.1f ms, %.0f times the fastest sweep\n", walk(),
+           best / 1e6, best / fastest);
+}
+
+// Pairs with and without take turns often, so that a noisy moment does not fall on one alone.
+static void history(struct sweep *sweeps, int count, int rounds) {
+    enum { TURNS = 20 };
+    long threads = walk();
+    struct sweep without[PROGRAMS];
+    for (int i = 0; i < count; i++) without[i] = sweeps[0];
+    for (int turn = 0; turn < rounds; turn += TURNS)
+        for (int i = 1; i < count; i++)
+            for (int round = 0; round < TURNS && sweeps[i].link < 0; round++)
+                once(&without[i]), once(&sweeps[i]);
+    for (int i = 1; i < count; i++)
+        if (sweeps[i].link < 0)
+            printf("%-16s %9.1f us  without %9.1f us  %6.1f ns a thread\n", sweeps[i].name,
+                   sweeps[i].best / 1e3, without[i].best / 1e3,
+                   (sweeps[i].best - without[i].best) / threads);
 }
 
 int main(int argc, char **argv) {
-    if (argc != 4) return 2;
-    struct bpf_object *ours = load(argv[1]), *peer = load(argv[2]);
-    int rounds = atoi(argv[3]);
-    double fastest = 1e18;
-    struct bpf_program *program;
-    bpf_object__for_each_program(program, ours) {
-        const char *name = bpf_program__name(program);
-        struct bpf_program *other = bpf_object__find_program_by_name(peer, name);
-        if (!other) continue;
-        double a = 1e18, b = 1e18;
-        for (int i = 0; i < rounds; i++) {
-            double mine = once(program), theirs = once(other);
-            if (mine < a) a = mine;
-            if (theirs < b) b = theirs;
-        }
-        printf("%-12s ours %8.1f us  by hand %8.1f us  ratio %.3f\n", name, a / 1e3, b / 1e3, a / b);
-        if (a < fastest) fastest = a;
-    }
-    double best = 1e18;
-    long threads = 0;
-    for (int i = 0; i < 5; i++) {
-        double start = now_ns();
-        threads = walk();
-        if (now_ns() - start < best) best = now_ns() - start;
-    }
-    printf("walk of /proc, %ld threads: %.1f ms, %.0f times the fastest sweep\n", threads,
-           best / 1e6, best / fastest);
+    static struct sweep ours[PROGRAMS], peers[8 * PROGRAMS];
+    if (argc < 4 || argc > 11) return 2;
+    int rounds = atoi(argv[2]), count = load(argv[3], ours), others = 0;
+    for (int i = 4; i < argc; i++) others += load(argv[i], peers + others);
+    if (strcmp(argv[1], "history")) compare(ours, count, peers, others, rounds);
+    else history(ours, count, rounds);
     return 0;
 }

@@ -1,18 +1,6 @@
 // What a careful author writes by hand for the same work as ../sweep.kf: the peer that the
 // compiled filters are measured against.
-#include "vmlinux.h"
-#include <bpf/bpf_helpers.h>
-
-char LICENSE[] SEC("license") = "Dual MIT/GPL";
-
-extern int bpf_iter_task_new(struct bpf_iter_task *it, struct task_struct *task,
-                             unsigned int flags) __ksym;
-extern struct task_struct *bpf_iter_task_next(struct bpf_iter_task *it) __ksym;
-extern void bpf_iter_task_destroy(struct bpf_iter_task *it) __ksym;
-extern void bpf_rcu_read_lock(void) __ksym;
-extern void bpf_rcu_read_unlock(void) __ksym;
-
-enum { ALL_THREADS = 1 };
+#include "peer.h"
 
 struct past { u64 time, value; };
 
@@ -23,14 +11,7 @@ struct {
     __type(value, struct past);
 } pasts SEC(".maps");
 
-struct {
-    __uint(type, BPF_MAP_TYPE_RINGBUF);
-    __uint(max_entries, 1 << 20);
-} records SEC(".maps");
-
 struct record { u64 missing, pid, tid, cpu; char comm[16]; };
-
-u64 visited, matched;
 
 SEC("syscall") int sweep_idle(void *ctx) {
     struct bpf_iter_task it;

@@ -56,13 +56,22 @@ proptest! {
     }
 
     #[test]
+    fn root_is_exact_around_squares(size in 0_u32..31, root: u32, beside in -1_i64..=1) {
+        let root = i64::from(root >> size >> 1);
+        let variance = (root * root + beside).max(0);
+        let (found, _) = run(Routine::Root, Vec::new(), &[variance as u64, 0]);
+        prop_assert_eq!(found, variance.isqrt() as u64);
+    }
+
+    #[test]
     fn spread_is_exact(
         high in 0_u64..1 << 61, low: u64, difference in -(i64::MAX - 1)..i64::MAX,
         shift in 0..62, weight in 0_i64..=1 << 32,
     ) {
         let variance = (i128::from(high) << 64 | i128::from(low)) >> shift;
         let difference = difference >> shift;
-        let args = [STATE, difference as u64, weight as u64];
+        let step = (i128::from(difference) * i128::from(weight)) >> 32;
+        let args = [STATE, difference as u64, step as u64, weight as u64];
         let (_, state) = run(Routine::Spread, variance_bytes(variance), &args);
         let found = i128::from_le_bytes(state.try_into().expect("sixteen bytes"));
         let (difference, weight) = (i128::from(difference), i128::from(weight));
