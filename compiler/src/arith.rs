@@ -319,6 +319,31 @@ pub(crate) fn emit_mul_div(f: &mut Function, a: Val, b: Val, c: Val) -> Val {
     general_mul_div(f, a, b, c)
 }
 
+/// The same where `a` is as often below 0 as above, and `b` a positive constant.
+pub(crate) fn emit_mul_div_of_both_signs(f: &mut Function, a: VReg, b: i64, c: Val) -> VReg {
+    let (slow, done) = (f.place(), f.place());
+    let result = f.reg();
+    let sign = f.alu(AluOp::Arsh, a, 63);
+    let size = f.alu(AluOp::Xor, a, sign);
+    f.alu_into(size, AluOp::Sub, size, sign);
+    // Unsigned, as the size of `MIN` is itself.
+    let limit = Val::constant(i64::MAX / b).operand(f);
+    f.branch(Cond::Gt, size, limit, slow);
+    let factor = Val::constant(b).operand(f);
+    f.alu_into(result, AluOp::Mul, size, factor);
+    let divisor = c.in_reg(f);
+    f.alu_into(result, AluOp::Div, result, divisor);
+    f.alu_into(result, AluOp::Xor, result, sign);
+    f.alu_into(result, AluOp::Sub, result, sign);
+    f.jump(done);
+    f.bind(slow);
+    let factor = f.constant(b);
+    let exact = f.call(Routine::MulDiv, &[a, factor, divisor]);
+    f.mov(result, exact);
+    f.bind(done);
+    result
+}
+
 /// The product in 64 bits when a quick look says that it fits, else the routine.
 fn general_mul_div(f: &mut Function, a: Val, b: Val, c: Val) -> Val {
     let range = a.range.mul_div(b.range, c.range);
@@ -326,21 +351,13 @@ fn general_mul_div(f: &mut Function, a: Val, b: Val, c: Val) -> Val {
     let (x, y, divisor) = (a.in_reg(f), b.in_reg(f), c.in_reg(f));
     let (slow, done) = (f.place(), f.place());
     let result = f.reg();
-    let (mut size, mut sign) = (x, None);
     match b.as_const() {
+        // One unsigned comparison sends negative values the slow way as well.
         Some(factor) if factor > 0 => {
-            if a.range.lo < 0 {
-                let mask = f.alu(AluOp::Arsh, x, 63);
-                size = f.alu(AluOp::Xor, x, mask);
-                f.alu_into(size, AluOp::Sub, size, mask);
-                sign = Some(mask);
-            }
-            // Unsigned, as the size of `MIN` is itself.
             let limit = Val::constant(i64::MAX / factor).operand(f);
-            f.branch(Cond::Gt, size, limit, slow);
+            f.branch(Cond::Gt, x, limit, slow);
         }
         _ => {
-            // Negative values go the slow way as well.
             let both = f.alu(AluOp::Or, x, y);
             let high = f.alu(AluOp::Rsh, both, 31);
             f.branch(Cond::Ne, high, 0, slow);
@@ -349,14 +366,10 @@ fn general_mul_div(f: &mut Function, a: Val, b: Val, c: Val) -> Val {
     if c.range.lo < 0 {
         f.branch(Cond::Slt, divisor, 0, slow);
     }
-    let product = f.alu(AluOp::Mul, size, Operand::Reg(y));
+    let product = f.alu(AluOp::Mul, x, Operand::Reg(y));
     match c.operand(f) {
         Operand::Imm(1) => f.mov(result, product),
         rhs @ (Operand::Imm(_) | Operand::Reg(_)) => f.alu_into(result, AluOp::Div, product, rhs),
-    }
-    if let Some(mask) = sign {
-        f.alu_into(result, AluOp::Xor, result, mask);
-        f.alu_into(result, AluOp::Sub, result, mask);
     }
     f.jump(done);
     f.bind(slow);

@@ -7,7 +7,7 @@
 //! included, so that a difference has 63 and a variance 126.
 
 use crate::arith::routines::{not_zero, wide_product};
-use crate::lir::{AluOp, Base, Cond, Function, Op, VReg};
+use crate::lir::{AluOp, Base, Cond, Function, Op, Routine, VReg};
 
 /// One, as a weight.
 pub(crate) const ONE: i64 = 1 << 32;
@@ -76,34 +76,16 @@ pub(crate) fn spread() -> Function {
     let mut function = Function::default();
     let f = &mut function;
     let [variance, difference, step, weight] = f.entry();
-    // Both have the same sign, or the step is 0.
-    let sign = f.alu(AluOp::Arsh, difference, 63);
-    for reg in [difference, step] {
-        f.alu_into(reg, AluOp::Xor, reg, sign);
-        f.alu_into(reg, AluOp::Sub, reg, sign);
-    }
+    let (difference, step) = sizes(f, difference, step);
     let kept = f.constant(ONE);
     let kept = f.alu(AluOp::Sub, kept, weight);
     let (old_low, old_high) = (f.load(Base::Reg(variance), 0), f.load(Base::Reg(variance), 8));
     let zero = f.constant(0);
 
-    // Mostly all of it has 64 bits.
     let wide = f.place();
-    let large = f.alu(AluOp::Or, difference, step);
-    f.alu_into(large, AluOp::Rsh, large, 31);
-    f.alu_into(large, AluOp::Or, large, old_high);
+    let large = is_wide(f, difference, step, (old_low, old_high));
     f.branch(Cond::Ne, large, 0, wide);
-    f.branch(Cond::Slt, old_low, 0, wide);
-    let sum = f.alu(AluOp::Mul, difference, step);
-    f.alu_into(sum, AluOp::Add, sum, old_low);
-    let above = f.alu(AluOp::Rsh, sum, 32);
-    f.alu_into(above, AluOp::Mul, above, kept);
-    f.alu_into(sum, AluOp::Lsh, sum, 32);
-    f.alu_into(sum, AluOp::Rsh, sum, 32);
-    f.alu_into(sum, AluOp::Mul, sum, kept);
-    f.alu_into(sum, AluOp::Rsh, sum, 32);
-    f.alu_into(sum, AluOp::Add, sum, above);
-    f.store(Base::Reg(variance), 0, sum);
+    narrow_spread(f, variance, old_low, (difference, step, kept));
     f.push(Op::Return(zero));
 
     f.bind(wide);
@@ -133,6 +115,65 @@ pub(crate) fn spread() -> Function {
     function
 }
 
+/// Not 0 if [`narrow_spread`] is not enough.
+fn is_wide(f: &mut Function, difference: VReg, step: VReg, (low, high): (VReg, VReg)) -> VReg {
+    let large = f.alu(AluOp::Or, difference, step);
+    f.alu_into(large, AluOp::Rsh, large, 31);
+    f.alu_into(large, AluOp::Or, large, high);
+    let top = f.alu(AluOp::Rsh, low, 63);
+    f.alu_into(large, AluOp::Or, large, top);
+    large
+}
+
+/// [`spread`] where all of it has 64 bits.
+fn narrow_spread(
+    f: &mut Function,
+    variance: VReg,
+    old: VReg,
+    (difference, step, kept): (VReg, VReg, VReg),
+) {
+    let sum = f.alu(AluOp::Mul, difference, step);
+    f.alu_into(sum, AluOp::Add, sum, old);
+    let above = f.alu(AluOp::Rsh, sum, 32);
+    f.alu_into(above, AluOp::Mul, above, kept);
+    f.alu_into(sum, AluOp::Lsh, sum, 32);
+    f.alu_into(sum, AluOp::Rsh, sum, 32);
+    f.alu_into(sum, AluOp::Mul, sum, kept);
+    f.alu_into(sum, AluOp::Rsh, sum, 32);
+    f.alu_into(sum, AluOp::Add, sum, above);
+    f.store(Base::Reg(variance), 0, sum);
+}
+
+/// [`spread`] without a call where all of it has 64 bits, as mostly it does.
+pub(crate) fn quick_spread(
+    f: &mut Function,
+    variance: VReg,
+    [difference, step, weight]: [VReg; 3],
+) {
+    let (wide, done) = (f.place(), f.place());
+    let old = (f.load(Base::Reg(variance), 0), f.load(Base::Reg(variance), 8));
+    let sizes = sizes(f, difference, step);
+    let large = is_wide(f, sizes.0, sizes.1, old);
+    f.branch(Cond::Ne, large, 0, wide);
+    let kept = f.constant(ONE);
+    f.alu_into(kept, AluOp::Sub, kept, weight);
+    narrow_spread(f, variance, old.0, (sizes.0, sizes.1, kept));
+    f.jump(done);
+    f.bind(wide);
+    f.call(Routine::Spread, &[variance, difference, step, weight]);
+    f.bind(done);
+}
+
+/// The magnitudes of a difference and its step, which have the same sign or the step is 0.
+fn sizes(f: &mut Function, difference: VReg, step: VReg) -> (VReg, VReg) {
+    let sign = f.alu(AluOp::Arsh, difference, 63);
+    let mut size = |reg: VReg| {
+        let flipped = f.alu(AluOp::Xor, reg, sign);
+        f.alu(AluOp::Sub, flipped, sign)
+    };
+    (size(difference), size(step))
+}
+
 /// The sum of two words and what it carries into the next.
 fn add(f: &mut Function, a: VReg, b: VReg) -> (VReg, VReg) {
     let sum = f.alu(AluOp::Add, a, b);
@@ -152,7 +193,6 @@ pub(crate) fn root() -> Function {
     let f = &mut function;
     let [low, high] = f.entry();
     let shift = f.constant(0);
-    let zero = f.place();
     let narrow = f.place();
     f.branch(Cond::Eq, high, 0, narrow);
     let wide = f.place();
@@ -179,13 +219,39 @@ pub(crate) fn root() -> Function {
         f.alu_into(shift, AluOp::Add, shift, steps);
     }
     f.bind(narrow);
-    let fits = f.place();
-    let top = f.alu(AluOp::Rsh, low, 62);
-    f.branch(Cond::Eq, top, 0, fits);
-    f.alu_into(shift, AluOp::Add, shift, 1);
-    f.alu_into(low, AluOp::Rsh, low, 2);
-    f.bind(fits);
-    f.branch(Cond::Eq, low, 0, zero);
+    let root = root_of_word(f, low);
+    f.alu_into(root, AluOp::Lsh, root, shift);
+    f.push(Op::Return(root));
+    function
+}
+
+/// [`root`] without a call where the variance has 64 bits, as mostly it has: leaves it to
+/// `put`, on two paths.
+pub(crate) fn quick_root(
+    f: &mut Function,
+    (low, high): (VReg, VReg),
+    mut put: impl FnMut(&mut Function, VReg),
+) {
+    let (wide, done) = (f.place(), f.place());
+    f.branch(Cond::Ne, high, 0, wide);
+    let root = root_of_word(f, low);
+    put(f, root);
+    f.jump(done);
+    f.bind(wide);
+    let root = f.call(Routine::Root, &[low, high]);
+    put(f, root);
+    f.bind(done);
+}
+
+/// The root of a word, rounded down after its lowest two bits were dropped if it has more
+/// than 62. Without a branch, as a verifier would follow every combination of them.
+fn root_of_word(f: &mut Function, word: VReg) -> VReg {
+    let large = f.alu(AluOp::Rsh, word, 63);
+    let top = f.alu(AluOp::Rsh, word, 62);
+    f.alu_into(large, AluOp::Or, large, top);
+    f.alu_into(large, AluOp::And, large, 1);
+    let dropped = f.alu(AluOp::Lsh, large, 1);
+    let low = f.alu(AluOp::Rsh, word, dropped);
 
     // The root of the number's part in [1, 4), by a parabola that is off by at most 0.5 %; then
     // two of Newton's steps, which come down to it: each squares the error and halves it.
@@ -220,14 +286,11 @@ pub(crate) fn root() -> Function {
         f.alu_into(guess, AluOp::Add, guess, other);
         f.alu_into(guess, AluOp::Rsh, guess, 1);
     }
-    let exact = f.place();
+    // A guess that is one too large has a square that is larger.
     let square = f.alu(AluOp::Mul, guess, guess);
-    f.branch(Cond::Le, square, low, exact);
-    f.alu_into(guess, AluOp::Sub, guess, 1);
-    f.bind(exact);
-    f.alu_into(guess, AluOp::Lsh, guess, shift);
-    f.push(Op::Return(guess));
-    f.bind(zero);
-    f.push(Op::Return(low));
-    function
+    let beyond = f.alu(AluOp::Sub, low, square);
+    f.alu_into(beyond, AluOp::Arsh, beyond, 63);
+    f.alu_into(guess, AluOp::Add, guess, beyond);
+    f.alu_into(guess, AluOp::Lsh, guess, large);
+    guess
 }

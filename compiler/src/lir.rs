@@ -285,56 +285,6 @@ impl Op {
         }
     }
 
-    /// Gives its registers and places other numbers.
-    pub fn renumber(&mut self, reg: impl Fn(VReg) -> VReg, place: impl Fn(Place) -> Place) {
-        let operand = |operand: &mut Operand| {
-            if let Operand::Reg(old) = operand {
-                *old = reg(*old);
-            }
-        };
-        let address = |base: &mut Base| {
-            if let Base::Reg(old) = base {
-                *old = reg(*old);
-            }
-        };
-        match self {
-            Self::Bind(to) | Self::Jump(to) => *to = place(*to),
-            Self::Branch { lhs, rhs, to, .. } => {
-                *lhs = reg(*lhs);
-                operand(rhs);
-                *to = place(*to);
-            }
-            Self::Const { dst, .. } | Self::Now { dst } => *dst = reg(*dst),
-            Self::Mov { dst, src } | Self::Neg { dst, src } => {
-                (*dst, *src) = (reg(*dst), reg(*src));
-            }
-            Self::Alu { dst, lhs, rhs, .. } => {
-                (*dst, *lhs) = (reg(*dst), reg(*lhs));
-                operand(rhs);
-            }
-            Self::Load { dst, base, .. } => {
-                *dst = reg(*dst);
-                address(base);
-            }
-            Self::Store { base, src, .. } => {
-                address(base);
-                operand(src);
-            }
-            Self::Column { dst, unreadable: to, .. } | Self::State { dst, unavailable: to } => {
-                *dst = reg(*dst);
-                *to = place(*to);
-            }
-            Self::Bytes { unreadable, .. } => *unreadable = place(*unreadable),
-            Self::Entry(regs) => regs.iter_mut().for_each(|old| *old = reg(*old)),
-            Self::Call { dst, args, .. } => {
-                *dst = reg(*dst);
-                args.iter_mut().for_each(|old| *old = reg(*old));
-            }
-            Self::Return(src) => *src = reg(*src),
-            Self::Mark(_) | Self::Emit | Self::Exit(_) => {}
-        }
-    }
-
     /// The place that it may jump to.
     #[must_use]
     pub fn target(&self) -> Option<Place> {

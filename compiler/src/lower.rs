@@ -13,6 +13,7 @@ mod cost;
 mod group;
 mod history;
 mod kept;
+mod passed;
 mod record;
 #[cfg(test)]
 #[expect(clippy::wildcard_enum_match_arm, reason = "a test singles out what it is about")]

@@ -109,33 +109,6 @@ impl Function {
         dst
     }
 
-    /// The same with the routine's code in place of a call, which takes as long as thirty
-    /// other operations where returns are guarded against speculation.
-    pub fn inline(&mut self, routine: Routine, args: &[VReg]) -> VReg {
-        let body = crate::arith::routines::build(routine);
-        let (first_reg, first_place) = (self.regs, self.places);
-        self.regs += body.regs;
-        self.places += body.places;
-        let (dst, end) = (self.reg(), self.place());
-        for mut op in body.ops {
-            op.renumber(|VReg(reg)| VReg(first_reg + reg), |Place(place)| Place(first_place + place));
-            match op {
-                Op::Entry(regs) => {
-                    for (reg, arg) in regs.into_iter().zip(args) {
-                        self.mov(reg, *arg);
-                    }
-                }
-                Op::Return(src) => {
-                    self.mov(dst, src);
-                    self.jump(end);
-                }
-                other => self.push(other),
-            }
-        }
-        self.bind(end);
-        dst
-    }
-
     /// `count` registers that hold the function's arguments.
     pub fn entry<const N: usize>(&mut self) -> [VReg; N] {
         let regs = core::array::from_fn(|_| self.reg());

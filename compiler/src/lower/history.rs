@@ -8,6 +8,7 @@ use kernel_vm::abi::{FIXED_ONE, PER_SECOND_SCALE};
 use kernel_vm::schema::{Type, Unit};
 
 use super::kept::Kept;
+use super::passed::Passed;
 use super::{Host, Lower, Unknown};
 use crate::arith::{self, Range, Val};
 use crate::hir::{ExprId, ExprKind, HistoryFn};
@@ -50,16 +51,6 @@ struct Moments {
     zscore: Kept,
     peak: Kept,
     slope: Kept,
-}
-
-/// What the time since the previous sweep means for a wave.
-#[derive(Clone, Copy, Debug)]
-struct Passed {
-    /// The weight of what was before, and that of the new value.
-    kept: VReg,
-    weight: VReg,
-    /// The lag of the mean's mean, scaled; where it is needed.
-    lag: Option<Val>,
 }
 
 impl Lower<'_> {
@@ -150,7 +141,7 @@ impl Lower<'_> {
 
     /// What a change in nanoseconds is multiplied with: growth of time is a ratio, that of
     /// anything else so many millionths a second.
-    fn rate_scale(&self, arg: ExprId) -> i64 {
+    pub(super) fn rate_scale(&self, arg: ExprId) -> i64 {
         let of_time = self.filter.expr(arg).ty == Type::Int(Unit::Duration);
         if of_time { FIXED_ONE } else { PER_SECOND_SCALE }
     }
@@ -228,61 +219,6 @@ impl Lower<'_> {
         self.past.waves.insert((wave.arg, wave.window), Moments { status, ..regs });
     }
 
-    /// What the time since the previous sweep means for a wave.
-    ///
-    /// In the kernel it is remembered from row to row: nearly all rows were last seen in the
-    /// same sweep, so that the time is the same. A weight and a lag of 0 are right for the
-    /// time 0, with which the memory starts.
-    fn passed(&mut self, wave: &Wave, dt: VReg, window: VReg) -> Passed {
-        let wants_lag = wave.parts.slow.is_some();
-        if self.host == Host::Vm {
-            let passed = self.weigh(dt, window);
-            let lag = wants_lag.then(|| self.lag(wave, dt, &passed));
-            return Passed { lag, ..passed };
-        }
-        let [time, weight, lag] = [self.kept(), self.kept(), self.kept()];
-        let remembered = self.f.place();
-        let known = self.get(time, Range::ALL).in_reg(&mut self.f);
-        self.branch(Cond::Eq, dt, known, remembered);
-        let passed = self.weigh(dt, window);
-        self.put(time, Val::reg(dt, Range::ALL));
-        self.put(weight, Val::reg(passed.weight, Range::ALL));
-        if wants_lag {
-            let value = self.lag(wave, dt, &passed);
-            self.put(lag, value);
-        }
-        self.bind(remembered);
-        let part = Range::new(0, crate::history::ONE);
-        let weight = self.get(weight, part).in_reg(&mut self.f);
-        let one = self.f.constant(crate::history::ONE);
-        let kept = self.f.alu(AluOp::Sub, one, weight);
-        let lag = wants_lag.then(|| self.get(lag, Range::NATURAL));
-        Passed { kept, weight, lag }
-    }
-
-    fn weigh(&mut self, dt: VReg, window: VReg) -> Passed {
-        let kept = self.f.call(Routine::Decay, &[dt, window]);
-        let one = self.f.constant(crate::history::ONE);
-        let weight = self.f.alu(AluOp::Sub, one, kept);
-        Passed { kept, weight, lag: None }
-    }
-
-    /// By how long the mean's mean lags behind the mean, times what [`Lower::slope`] leaves
-    /// of the scale.
-    fn lag(&mut self, wave: &Wave, dt: VReg, passed: &Passed) -> Val {
-        let dt = Val::reg(dt, Range::NATURAL);
-        let part = Range::new(0, crate::history::ONE);
-        let (kept, weight) = (Val::reg(passed.kept, part), Val::reg(passed.weight, part));
-        let lag = arith::emit_mul_div(&mut self.f, dt, kept, weight);
-        let bits = u32::from(wave.fraction_bits) - self.shared_bits(wave);
-        arith::emit_mul(&mut self.f, lag, Val::constant(1 << bits))
-    }
-
-    /// How often 2 divides both a rate's scale and the fraction's `2^bits`.
-    fn shared_bits(&self, wave: &Wave) -> u32 {
-        u32::from(wave.fraction_bits).min(self.rate_scale(wave.arg).trailing_zeros())
-    }
-
     /// `value` with `bits` after the point, held within 62 bits.
     fn fixed_point(&mut self, value: Val, bits: i32) -> VReg {
         let most = (1_i64 << (62 - bits)) - 1;
@@ -331,14 +267,21 @@ impl Lower<'_> {
             let root = Val::reg(root, Range::NATURAL);
             let unit = Val::constant(1 << bits);
             let deviation = arith::emit_pick(&mut self.f, Cond::Sgt, root, unit);
-            let difference = Val::reg(difference, Range::ALL);
-            let one = Val::constant(FIXED_ONE);
-            let score = arith::emit_mul_div(&mut self.f, difference, one, deviation);
+            let f = &mut self.f;
+            let score = arith::emit_mul_div_of_both_signs(f, difference, FIXED_ONE, deviation);
+            let score = Val::reg(score, Range::ALL);
             self.put(regs.zscore, score);
             self.bind(done);
         }
         let variance = self.f.alu(AluOp::Add, state, offset);
-        self.routine(Routine::Spread, &[variance, difference, step, weight]);
+        match self.host {
+            Host::Bpf => {
+                crate::history::quick_spread(&mut self.f, variance, [difference, step, weight]);
+            }
+            Host::Vm => {
+                self.f.call(Routine::Spread, &[variance, difference, step, weight]);
+            }
+        }
         if self.wants(wave, HistoryFn::Deviation) {
             let root = self.root(offset);
             self.rounded(regs.deviation, root, bits);
@@ -354,16 +297,15 @@ impl Lower<'_> {
     /// The square root of the variance at `offset`.
     fn root(&mut self, offset: i32) -> VReg {
         let (low, high) = self.variance(offset);
-        let root = self.routine(Routine::Root, &[low, high]);
-        self.merged(root)
-    }
-
-    /// In place where rows are many, in one piece where programs should be short.
-    fn routine(&mut self, routine: Routine, args: &[VReg]) -> VReg {
-        match self.host {
-            Host::Bpf => self.f.inline(routine, args),
-            Host::Vm => self.f.call(routine, args),
+        if self.host == Host::Vm {
+            return self.f.call(Routine::Root, &[low, high]);
         }
+        let root = self.kept();
+        let Kept::Memory(offset) = root else { unreachable!("the host keeps values in memory") };
+        crate::history::quick_root(&mut self.f, (low, high), |f, root| {
+            f.store(Base::Scratch, offset, root);
+        });
+        self.get(root, Range::NATURAL).in_reg(&mut self.f)
     }
 
     /// The larger of `x` and the old peak after fading towards `x`.
@@ -394,8 +336,9 @@ impl Lower<'_> {
         self.branch(Cond::Eq, gap, 0, done);
         // The scale of a rate is divided by the fraction's 2^bits as far as that goes; what
         // is left of it multiplies the lag.
-        let scale = Val::constant(self.rate_scale(wave.arg) >> self.shared_bits(wave));
-        let slope = arith::emit_mul_div(&mut self.f, Val::reg(gap, Range::ALL), scale, lag);
+        let scale = self.rate_scale(wave.arg) >> self.shared_bits(wave);
+        let slope = arith::emit_mul_div_of_both_signs(&mut self.f, gap, scale, lag);
+        let slope = Val::reg(slope, Range::ALL);
         self.put(to, slope);
         self.bind(done);
     }

@@ -102,22 +102,35 @@ static long walk(void) {
     return threads;
 }
 
+// Those that are compared take turns often, so that a noisy moment does not fall on one alone.
+enum { TURNS = 20 };
+
+// The peers of that name.
+static int same(struct sweep *own, struct sweep *peers, int count, struct sweep **found) {
+    int others = 0;
+    for (int i = 0; i < count; i++)
+        if (!strcmp(peers[i].name, own->name)) found[others++] = &peers[i];
+    return others;
+}
+
 static void compare(struct sweep *ours, int count, struct sweep *peers, int peer_count, int rounds) {
     double fastest = 1e18;
-    for (struct sweep *own = ours; own < ours + count; own++) {
-        struct sweep *same[PROGRAMS];
-        int others = 0;
-        for (int i = 0; i < peer_count; i++)
-            if (!strcmp(peers[i].name, own->name)) same[others++] = &peers[i];
-        if (!others) continue;
-        for (int round = 0; round < rounds; round++) {
-            once(own);
-            for (int i = 0; i < others; i++) once(same[i]);
+    struct sweep *found[PROGRAMS];
+    for (int turn = 0; turn < rounds; turn += TURNS)
+        for (struct sweep *own = ours; own < ours + count; own++) {
+            int others = same(own, peers, peer_count, found);
+            for (int round = 0; round < TURNS && others; round++) {
+                once(own);
+                for (int i = 0; i < others; i++) once(found[i]);
+            }
         }
+    for (struct sweep *own = ours; own < ours + count; own++) {
+        int others = same(own, peers, peer_count, found);
         for (int i = 0; i < others; i++)
             printf("%-16s ours %9.1f us  %-20s %9.1f us  ratio %.3f\n", own->name,
-                   own->best / 1e3, same[i]->file, same[i]->best / 1e3, own->best / same[i]->best);
-        if (own->best < fastest) fastest = own->best;
+                   own->best / 1e3, found[i]->file, found[i]->best / 1e3,
+                   own->best / found[i]->best);
+        if (others && own->best < fastest) fastest = own->best;
     }
     double best = 1e18;
     for (int i = 0; i < 5; i++) {
@@ -129,9 +142,7 @@ static void compare(struct sweep *ours, int count, struct sweep *peers, int peer
            best / 1e6, best / fastest);
 }
 
-// Pairs with and without take turns often, so that a noisy moment does not fall on one alone.
 static void history(struct sweep *sweeps, int count, int rounds) {
-    enum { TURNS = 20 };
     long threads = walk();
     struct sweep without[PROGRAMS];
     for (int i = 0; i < count; i++) without[i] = sweeps[0];

@@ -173,7 +173,7 @@ impl Columns {
     }
 
     /// Code that runs `body` for each row that belongs to the task in `r6` and [`TASK`]: the task
-    /// itself, or what is below it. Passes over the idle task, which is no process.
+    /// itself, or what is below it.
     ///
     /// `body` may use every register but `r6`, and ends by falling through or by going to
     /// the label that it is given. `iterator` is the offset of [`WALK_STACK_BYTES`] on the

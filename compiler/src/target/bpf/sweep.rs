@@ -202,7 +202,7 @@ fn pointers(function: &Function) -> Vec<VReg> {
     found
 }
 
-/// Runs `body` for each task, in `r6`. The slots `emptied` are so before: an address that is
+/// Runs `body` for each task but the idle one, in `r6`. The slots `emptied` are so before: an address that is
 /// left there by the row before would make another stack of it.
 fn iterate(asm: &mut Asm, table: Table, emptied: &[i32], body: impl FnOnce(&mut Asm)) {
     let flags = match table {
@@ -214,6 +214,10 @@ fn iterate(asm: &mut Asm, table: Table, emptied: &[i32], body: impl FnOnce(&mut 
     asm.load_imm(R2, 0);
     asm.load_imm(R3, flags);
     asm.call_kfunc("bpf_iter_task_new");
+    // The walk begins at the idle task, which is no process to anybody else.
+    iterator(asm);
+    asm.call_kfunc("bpf_iter_task_next");
+    asm.jump_if_imm(Cond::Eq, R0, 0, end);
     asm.bind(again);
     for slot in emptied {
         asm.store_imm(Size::Dw, FP, *slot as i16, 0);

@@ -53,9 +53,6 @@ pub(super) fn walk(
     body: impl FnOnce(&mut Asm, Label),
 ) {
     let next_task = asm.label();
-    // The idle task is no process to anybody else.
-    field::load(asm, R0, R6, ("task_struct", &["tgid"]));
-    asm.jump_if_imm(Cond::Eq, R0, 0, next_task);
     group::forget(columns, asm);
     match columns.table {
         Table::Process | Table::Thread => body(asm, next_task),
