@@ -23,6 +23,7 @@ pub(crate) use tests::scatter;
 mod text;
 mod types;
 
+pub(crate) use decode::insn as decode_insn;
 pub use decode::{DecodeError, DecodeErrorKind, decode};
 pub use encode::encode;
 pub use text::Disassembly;

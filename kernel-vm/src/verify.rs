@@ -21,9 +21,9 @@ mod bound;
 #[cfg(feature = "text")]
 mod buffer;
 mod call;
+mod flow;
 mod memory;
 mod reject;
-mod scan;
 mod state;
 mod step;
 #[cfg(test)]
@@ -38,8 +38,8 @@ pub use value::{Kind, Value};
 
 use core::cell::Cell;
 
-use crate::isa::{RawInsn, decode};
-use scan::flags;
+use crate::isa::{DecodeError, RawInsn, decode_insn};
+use flow::{Flow, flags};
 
 /// Most slots of a program.
 pub const INSNS_MAX: usize = 1 << 20;
@@ -196,10 +196,10 @@ pub fn verify_observed<'p>(
     scratch: &mut Scratch<'_>,
     observer: &mut impl Observer,
 ) -> Result<VerifiedProgram<'p>, Rejection> {
-    scan::check_size(program, scratch)?;
+    flow::check_size(program, scratch)?;
     // A buffer may be longer than this program needs; what lies behind is no part of it.
     let notes = scratch.notes.get_mut(..program.len()).unwrap_or(&mut []);
-    scan::scan(program, notes)?;
+    flow::begin(notes);
     let mut verifier = Verifier {
         program,
         spec,
@@ -207,15 +207,16 @@ pub fn verify_observed<'p>(
         pool: state::Pool::new(scratch.states),
         current: State::entry(),
         alive: true,
-        function_end: 0,
+        flow: Flow::default(),
         pc: 0,
+        target: 0,
         rejection: Cell::new(None),
     };
     if let Err(Refused) = verifier.run(observer) {
         let unsaid = Rejection { pc: verifier.pc, kind: RejectionKind::NeverReached };
         return Err(verifier.rejection.take().unwrap_or(unsaid));
     }
-    let max_insns = bound::bound(program, notes)?;
+    let max_insns = bound::bound(notes)?;
     Ok(VerifiedProgram {
         program,
         spec,
@@ -233,8 +234,10 @@ struct Verifier<'p, 's> {
     /// The state before `pc`, when `alive`.
     current: State,
     alive: bool,
-    function_end: usize,
+    flow: Flow,
     pc: usize,
+    /// What the insn at `pc` refers to, if it refers to a slot.
+    target: usize,
     /// Why it was refused: errors on their way out carry no more than that they are one.
     rejection: Cell<Option<Rejection>>,
 }
@@ -245,16 +248,24 @@ struct Refused;
 impl Verifier<'_, '_> {
     fn run(&mut self, observer: &mut impl Observer) -> Result<(), Refused> {
         while self.pc < self.program.len() {
-            self.arrive();
             let rest = self.program.get(self.pc..).unwrap_or(&[]);
-            let insn = decode(rest).map_err(|error| self.reject(RejectionKind::Decode(error)))?;
+            let decoded = decode_insn(rest);
+            let insn = match &decoded {
+                Ok(insn) => insn,
+                Err(kind) => {
+                    let error = DecodeError::of(*kind, rest);
+                    return Err(self.reject(RejectionKind::Decode(error)));
+                }
+            };
+            self.follow(insn)?;
+            self.arrive();
             if self.alive {
                 observer.before(self.pc, &self.current);
-                self.alive = self.step(&insn)?;
+                self.alive = self.step(insn)?;
             }
             self.pc = self.pc.saturating_add(insn.slots().count());
         }
-        Ok(())
+        self.end()
     }
 
     /// Joins what jumps here into the current state.
@@ -263,24 +274,16 @@ impl Verifier<'_, '_> {
         let pending = core::mem::take(&mut note.state);
         if note.flags & flags::FUNCTION != 0 {
             self.alive = self.pc == 0;
-            self.function_end = self.next_function();
         }
         let Some(index) = pending.checked_sub(1) else { return };
         let Some(state) = self.pool.get(index) else { return };
         if self.alive {
             mutant!(ArrivalIsLost, self.current.join(state), ());
         } else {
-            self.current.clone_from(state);
+            self.current.copy(state);
             self.alive = true;
         }
         self.pool.free(index);
-    }
-
-    fn next_function(&self) -> usize {
-        let from = self.pc.saturating_add(1);
-        let rest = self.notes.get(from..).unwrap_or(&[]);
-        let length = rest.iter().take_while(|note| note.flags & flags::FUNCTION == 0).count();
-        from.saturating_add(length)
     }
 
     /// Adds `state` to what reaches `target`.
@@ -289,17 +292,21 @@ impl Verifier<'_, '_> {
         sent.map_err(|kind| self.reject(kind))
     }
 
-    /// Adds the current state to what reaches `target`.
-    fn send_current(&mut self, target: usize) -> Result<(), Refused> {
-        let sent = deliver(self.notes, &mut self.pool, target, &self.current);
+    /// Adds the current state to what reaches the target of the insn.
+    fn send_current(&mut self) -> Result<(), Refused> {
+        let sent = deliver(self.notes, &mut self.pool, self.target, &self.current);
         sent.map_err(|kind| self.reject(kind))
     }
 
     #[inline(never)]
     #[cold]
-    fn reject(&self, kind: RejectionKind) -> Refused {
-        self.rejection.set(Some(Rejection { pc: self.pc, kind }));
+    fn refuse(&self, pc: usize, kind: RejectionKind) -> Refused {
+        self.rejection.set(Some(Rejection { pc, kind }));
         Refused
+    }
+
+    fn reject(&self, kind: RejectionKind) -> Refused {
+        self.refuse(self.pc, kind)
     }
 }
 

@@ -12,6 +12,7 @@ impl Scalar {
             (false, Some(opposite)) => Some(mutant!(FalseIsTrue, opposite, cond)),
             (false, None) => None,
         };
+        let before = (a, b);
         let (mut a, mut b) = (*a, *b);
         match cond {
             Some(cond) => {
@@ -44,7 +45,14 @@ impl Scalar {
                 }
             }
         }
-        (a.sharpened(), b.sharpened())
+        // What was as sharp as can be and did not change still is.
+        if a != *before.0 {
+            a = a.sharpened();
+        }
+        if b != *before.1 {
+            b = b.sharpened();
+        }
+        (a, b)
     }
 
     fn at(&self, width: Width) -> Bounds {

@@ -87,7 +87,6 @@ impl Scalar {
     pub fn sharpened(mut self) -> Self {
         // Twice: what the low half learns from the whole, the whole may learn from it.
         for _ in 0..2 {
-            let before = self;
             (self.wide, self.bits) = self.wide.sharpen(64, self.bits);
             if self.wide.is_empty() {
                 return self;
@@ -98,13 +97,12 @@ impl Scalar {
             if self.low.is_empty() {
                 return self;
             }
-            let high = self.bits.unknown & !mask(32);
-            self.bits = Tnum {
-                value: (self.bits.value & !mask(32)) | low_bits.value,
-                unknown: high | low_bits.unknown,
-            };
-            self.wide = self.wide.intersect(wide_of(self.low, self.bits, self.wide));
-            if self == before {
+            let upper = !mask(32);
+            let (bits, wide) = (self.bits, self.wide);
+            self.bits.value = (bits.value & upper) | low_bits.value;
+            self.bits.unknown = (bits.unknown & upper) | low_bits.unknown;
+            self.wide = wide.intersect(wide_of(self.low, self.bits, wide));
+            if self.bits == bits && self.wide == wide {
                 break;
             }
         }
@@ -128,27 +126,30 @@ impl Scalar {
         if let (Some(a), Some(b)) = (self.exact(), other.exact()) {
             return Self::exactly(eval::alu(width, op, a, b));
         }
-        match width {
-            Width::W64 => {
-                let (bits, wide) =
-                    at_width(op, 64, (self.bits, self.wide), (other.bits, other.wide));
-                let low = if mutant!(EveryOpKeepsLowHalf, keeps_low_half(op), true) {
-                    let mine = (self.bits.truncate(32), self.low);
-                    at_width(op, 32, mine, (other.bits.truncate(32), other.low)).1
-                } else {
-                    Bounds::any(32)
-                };
-                Self { bits, wide, low }.sharpened()
-            }
-            Width::W32 => {
-                let mine = (self.bits.truncate(32), self.low);
-                let (bits, low) = at_width(op, 32, mine, (other.bits.truncate(32), other.low));
-                let bits = bits.truncate(32);
-                let wide = Bounds::unsigned(64, low.umin, low.umax);
-                let wide = mutant!(HalfSignExtends, wide, Bounds::signed(64, low.smin, low.smax));
-                Self { bits, wide, low }.sharpened()
-            }
+        let any = Self::any();
+        // Of these, with nothing known of one side, nothing is known.
+        if width == Width::W64
+            && matches!(op, AluOp::Add | AluOp::Sub | AluOp::Xor)
+            && (*self == any || *other == any)
+        {
+            return any;
         }
+        // The low half depends on the low halves only, of both operands if not of the result.
+        let wide = width == Width::W64;
+        let low = if !wide || mutant!(EveryOpKeepsLowHalf, keeps_low_half(op), true) {
+            range_of(op, 32, self.low, other.low)
+        } else {
+            Bounds::any(32)
+        };
+        if wide {
+            let (bits, wide) = at_width(op, 64, (self.bits, self.wide), (other.bits, other.wide));
+            return Self { bits, wide, low }.sharpened();
+        }
+        let (mine, others) = (self.bits.truncate(32), other.bits.truncate(32));
+        let bits = bits_of(op, 32, (mine, self.low), (others, other.low)).truncate(32);
+        let wide = Bounds::unsigned(64, low.umin, low.umax);
+        let wide = mutant!(HalfSignExtends, wide, Bounds::signed(64, low.smin, low.smax));
+        Self { bits, wide, low }.sharpened()
     }
 
     /// `-self`.
@@ -214,54 +215,74 @@ const fn keeps_low_half(op: AluOp) -> bool {
 pub(super) fn at_width(
     op: AluOp,
     width: u32,
-    (abits, a): (Tnum, Bounds),
-    (bbits, b): (Tnum, Bounds),
+    a: (Tnum, Bounds),
+    b: (Tnum, Bounds),
 ) -> (Tnum, Bounds) {
-    let any = (Tnum::ANY.truncate(width), Bounds::any(width));
+    (bits_of(op, width, a, b), range_of(op, width, a.1, b.1))
+}
+
+/// What is known of single bits of a result.
+fn bits_of(op: AluOp, width: u32, (abits, a): (Tnum, Bounds), (bbits, b): (Tnum, Bounds)) -> Tnum {
+    let any = Tnum::ANY.truncate(width);
     match op {
-        AluOp::Add => (abits.add(bbits).truncate(width), a.add(width, b)),
-        AluOp::Sub => (abits.sub(bbits).truncate(width), a.sub(width, b)),
-        AluOp::Mul => (abits.mul(bbits).truncate(width), a.mul(width, b)),
-        AluOp::And => (abits.and(bbits), Bounds::unsigned(width, 0, a.umax.min(b.umax))),
-        AluOp::Or => (abits.or(bbits), Bounds::unsigned(width, a.umin.max(b.umin), any.1.umax)),
-        AluOp::Xor => (abits.xor(bbits), any.1),
-        AluOp::Div => (any.0, a.div(width, b)),
-        AluOp::Mod => {
-            let bits = if b.umin > a.umax { abits } else { any.0 };
-            (bits, a.rem(width, b))
+        AluOp::Add => abits.add(bbits).truncate(width),
+        AluOp::Sub => abits.sub(bbits).truncate(width),
+        AluOp::Mul => abits.mul(bbits).truncate(width),
+        AluOp::And => abits.and(bbits),
+        AluOp::Or => abits.or(bbits),
+        AluOp::Xor => abits.xor(bbits),
+        AluOp::Mod if b.umin > a.umax => abits,
+        AluOp::Div | AluOp::Mod | AluOp::Sdiv | AluOp::Smod => any,
+        AluOp::Lsh | AluOp::Rsh | AluOp::Arsh => {
+            let (least, most) = amounts(width, b);
+            let shifted = if least == most { abits } else { any };
+            if op == AluOp::Lsh {
+                // Zeros come in from the right at least `least` times.
+                shifted.shl(least).truncate(width)
+            } else if op == AluOp::Rsh {
+                shifted.shr(least)
+            } else if least == most {
+                shifted.ashr(width, least)
+            } else {
+                any
+            }
         }
-        AluOp::Sdiv => (any.0, a.sdiv(width, b)),
-        AluOp::Smod => (any.0, a.smod(width, b)),
-        AluOp::Lsh | AluOp::Rsh | AluOp::Arsh => shift(op, width, (abits, a), b),
     }
 }
 
-fn shift(op: AluOp, width: u32, (bits, a): (Tnum, Bounds), by: Bounds) -> (Tnum, Bounds) {
-    // The amount counts modulo the width; beyond it nothing is known of it.
-    let (least, most) = match (u32::try_from(by.umin), u32::try_from(by.umax)) {
-        (Ok(least), Ok(most)) if most < width => (least, most),
-        _ => (0, mutant!(ShiftNotMasked, width.wrapping_sub(1), 0)),
-    };
-    let exact = least == most;
-    let unknown = Tnum::ANY.truncate(width);
+/// The ranges of a result.
+fn range_of(op: AluOp, width: u32, a: Bounds, b: Bounds) -> Bounds {
     match op {
-        AluOp::Lsh if exact => (bits.shl(least).truncate(width), a.shl(width, least, most)),
-        // Zeros come in from the right at least `least` times.
-        AluOp::Lsh => (unknown.shl(least).truncate(width), a.shl(width, least, most)),
-        AluOp::Rsh if exact => (bits.shr(least), a.shr(width, least, most)),
-        AluOp::Rsh => (unknown.shr(least), a.shr(width, least, most)),
-        AluOp::Arsh if exact => (bits.ashr(width, least), a.ashr(width, least, most)),
-        AluOp::Arsh => (unknown, a.ashr(width, least, most)),
-        AluOp::Add
-        | AluOp::Sub
-        | AluOp::Mul
-        | AluOp::Or
-        | AluOp::And
-        | AluOp::Xor
-        | AluOp::Div
-        | AluOp::Sdiv
-        | AluOp::Mod
-        | AluOp::Smod => (unknown, Bounds::any(width)),
+        AluOp::Add => a.add(width, b),
+        AluOp::Sub => a.sub(width, b),
+        AluOp::Mul => a.mul(width, b),
+        AluOp::And => Bounds::unsigned(width, 0, a.umax.min(b.umax)),
+        AluOp::Or => Bounds::unsigned(width, a.umin.max(b.umin), mask(width)),
+        AluOp::Xor => Bounds::any(width),
+        AluOp::Div => a.div(width, b),
+        AluOp::Mod => a.rem(width, b),
+        AluOp::Sdiv => a.sdiv(width, b),
+        AluOp::Smod => a.smod(width, b),
+        AluOp::Lsh | AluOp::Rsh | AluOp::Arsh => {
+            let (least, most) = amounts(width, b);
+            if op == AluOp::Lsh {
+                a.shl(width, least, most)
+            } else if op == AluOp::Rsh {
+                a.shr(width, least, most)
+            } else {
+                a.ashr(width, least, most)
+            }
+        }
+    }
+}
+
+/// The least and the most that is shifted by: an amount counts modulo the width, so that
+/// beyond it nothing is known of it.
+fn amounts(width: u32, by: Bounds) -> (u32, u32) {
+    if by.umax < u64::from(width) {
+        (by.umin as u32, by.umax as u32)
+    } else {
+        (0, mutant!(ShiftNotMasked, width.wrapping_sub(1), 0))
     }
 }
 

@@ -77,14 +77,22 @@ type Kind = DecodeErrorKind;
 /// When the slot is no legal insn; every reserved field is checked.
 #[inline]
 pub fn decode(slots: &[RawInsn]) -> Result<Insn, DecodeError> {
-    let Some((&raw, rest)) = slots.split_first() else {
-        return Err(DecodeError { kind: Kind::Missing, raw: RawInsn::default() });
-    };
-    insn(raw, rest).map_err(|kind| DecodeError { kind, raw })
+    insn(slots).map_err(|kind| DecodeError::of(kind, slots))
 }
 
+impl DecodeError {
+    /// The error of the first of `slots`.
+    #[must_use]
+    pub fn of(kind: DecodeErrorKind, slots: &[RawInsn]) -> Self {
+        Self { kind, raw: slots.first().copied().unwrap_or_default() }
+    }
+}
+
+/// As [`decode`], without the slot in the error: an insn that is not moved does not wait for
+/// its parts to be written.
 #[inline]
-fn insn(raw: RawInsn, rest: &[RawInsn]) -> Result<Insn, Kind> {
+pub(crate) fn insn(slots: &[RawInsn]) -> Result<Insn, Kind> {
+    let Some((&raw, rest)) = slots.split_first() else { return Err(Kind::Missing) };
     match raw.code & class::MASK {
         class::ALU64 => alu(raw, Width::W64),
         class::ALU => alu(raw, Width::W32),

@@ -1,12 +1,12 @@
 //! Calls: helpers by their table, functions by the join of their calls.
 
-use super::scan::target;
+use super::flow::flags;
 use super::{
     DEPTH_MAX, Kind, LOOP_MAX, Refused, RejectionKind, STACK_BYTES, State, Value, Verifier,
 };
 use crate::domain::Scalar;
 use crate::helper::{Arg, Helper, Ret};
-use crate::isa::{Insn, Reg};
+use crate::isa::Reg;
 
 const ARGS: [Reg; 5] = [Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5];
 
@@ -53,7 +53,7 @@ impl Verifier<'_, '_> {
                     }
                 }
                 Arg::Count => {
-                    count = self.number(reg)?;
+                    count = *self.number(reg)?;
                     if count.wide.umax > LOOP_MAX {
                         let most = count.wide.umax;
                         return Err(self.reject(RejectionKind::LoopTooLong { most }));
@@ -109,14 +109,12 @@ impl Verifier<'_, '_> {
         if let Some(note) = self.notes.get_mut(self.pc) {
             note.callee = pc;
             note.count = count.wide.umax;
+            note.flags |= flags::LOOPS;
         }
         Ok(())
     }
 
-    pub(super) fn call_local(&mut self, insn: &Insn) -> Result<(), Refused> {
-        let Some((callee, _)) = target(self.pc, insn) else {
-            return Err(self.reject(RejectionKind::JumpOutside));
-        };
+    pub(super) fn call_local(&mut self) -> Result<(), Refused> {
         let mut entry = self.callee_state()?;
         for reg in ARGS {
             if self.current.reg(reg).kind != Kind::Unset {
@@ -124,7 +122,7 @@ impl Verifier<'_, '_> {
                 entry.set(reg, value);
             }
         }
-        self.send(callee, &entry)?;
+        self.send(self.target, &entry)?;
         for reg in ARGS {
             let passed = *entry.reg(reg);
             self.close_window(reg, &passed);
@@ -143,7 +141,7 @@ impl Verifier<'_, '_> {
 
     /// What a function is given: of this stack a window of numbers, else the value itself.
     fn passed(&self, reg: Reg) -> Result<Value, Refused> {
-        let value = self.readable(reg)?;
+        let value = *self.readable(reg)?;
         match value.kind {
             Kind::Stack => {
                 let from = self.stack_byte(reg, &value)?;

@@ -93,7 +93,7 @@ impl Verifier<'_, '_> {
         size: Size,
         signed: bool,
     ) -> Result<Value, Refused> {
-        let pointer = self.readable(reg)?;
+        let pointer = *self.readable(reg)?;
         let length = size.bytes() as usize;
         let place = self.place(reg, &pointer, i64::from(off), length as u64)?;
         if let Place::Stack { from } = place {
@@ -117,7 +117,7 @@ impl Verifier<'_, '_> {
         size: Size,
         value: Value,
     ) -> Result<(), Refused> {
-        let pointer = self.readable(reg)?;
+        let pointer = *self.readable(reg)?;
         let length = size.bytes() as usize;
         let place = self.place(reg, &pointer, i64::from(off), length as u64)?;
         let is_pointer = value.kind.is_pointer();
@@ -145,7 +145,7 @@ impl Verifier<'_, '_> {
 
     /// Checks that a helper may read `length` bytes at what `reg` holds.
     pub(super) fn readable_bytes(&self, reg: Reg, length: u64) -> Result<(), Refused> {
-        let pointer = self.readable(reg)?;
+        let pointer = *self.readable(reg)?;
         let place = self.place(reg, &pointer, 0, length)?;
         if let Place::Stack { from } = place {
             let length = usize::try_from(length).unwrap_or(usize::MAX);

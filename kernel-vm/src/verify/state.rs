@@ -74,6 +74,20 @@ impl State {
         }
     }
 
+    /// Becomes `other`. What no slot refers to is not copied: that is most of it.
+    pub(super) fn copy(&mut self, other: &Self) {
+        self.regs = other.regs;
+        self.init = other.init;
+        self.spilled = other.spilled;
+        let used = (u16::BITS.wrapping_sub(other.used.leading_zeros())) as usize;
+        for (mine, theirs) in self.values.iter_mut().zip(&other.values).take(used) {
+            *mine = *theirs;
+        }
+        self.used = other.used;
+        self.lowest = other.lowest;
+        self.depth = other.depth;
+    }
+
     /// Adds what another way here knows.
     pub(super) fn join(&mut self, other: &Self) {
         for (mine, theirs) in self.regs.iter_mut().zip(&other.regs) {
@@ -142,9 +156,6 @@ impl State {
         let Some(spilled) = self.spilled.get_mut(slot) else { return };
         if let Some(index) = core::mem::take(spilled).checked_sub(1) {
             self.used &= !1u16.wrapping_shl(u32::from(index));
-            if let Some(value) = self.values.get_mut(usize::from(index)) {
-                *value = Value::UNSET;
-            }
         }
     }
 
@@ -229,7 +240,7 @@ impl<'s> Pool<'s> {
                 index
             }
         };
-        self.get_mut(index)?.clone_from(content);
+        self.get_mut(index)?.copy(content);
         Some(index)
     }
 

@@ -1,6 +1,5 @@
 //! One insn: what it does to the state, and whether it is allowed.
 
-use super::scan::target;
 use super::{Kind, Refused, RejectionKind, State, Value, Verifier};
 use crate::domain::Scalar;
 use crate::isa::{AluOp, AtomicOp, Callee, Cond, Insn, Operand, Reg, Size, Wide, Width};
@@ -37,7 +36,7 @@ impl Verifier<'_, '_> {
             }
             Insn::Store { size, dst, off, src } => {
                 let value = match src {
-                    Operand::Reg(reg) => self.readable(reg)?,
+                    Operand::Reg(reg) => *self.readable(reg)?,
                     Operand::Imm(imm) => Value::scalar(immediate(imm)),
                 };
                 self.store(dst, off, size, value)?;
@@ -65,14 +64,14 @@ impl Verifier<'_, '_> {
                 }
             }
             Insn::Jump { .. } => {
-                self.jump(insn)?;
+                self.send_current()?;
                 return Ok(false);
             }
             Insn::JumpIf { width, cond, dst, src, .. } => {
-                return self.branch(insn, width, cond, dst, src);
+                return self.branch(width, cond, dst, src);
             }
             Insn::Call(Callee::Helper(id)) => self.call_helper(id)?,
-            Insn::Call(Callee::Local(_)) => self.call_local(insn)?,
+            Insn::Call(Callee::Local(_)) => self.call_local()?,
             Insn::Call(Callee::Kfunc { .. }) => {
                 return Err(self.reject(RejectionKind::KernelFunction));
             }
@@ -85,8 +84,8 @@ impl Verifier<'_, '_> {
     }
 
     /// What `reg` holds, which must be set.
-    pub(super) fn readable(&self, reg: Reg) -> Result<Value, Refused> {
-        let value = *self.current.reg(reg);
+    pub(super) fn readable(&self, reg: Reg) -> Result<&Value, Refused> {
+        let value = self.current.reg(reg);
         if value.kind == Kind::Unset {
             return Err(self.reject(RejectionKind::NotInitialised { reg }));
         }
@@ -94,23 +93,23 @@ impl Verifier<'_, '_> {
     }
 
     /// The number in `reg`, which must be one.
-    pub(super) fn number(&self, reg: Reg) -> Result<Scalar, Refused> {
+    pub(super) fn number(&self, reg: Reg) -> Result<&Scalar, Refused> {
         let value = self.readable(reg)?;
         match value.kind {
-            Kind::Scalar => Ok(value.scalar),
-            _ => Err(self.reject(RejectionKind::NeedsNumber { reg, found: value })),
+            Kind::Scalar => Ok(&value.scalar),
+            _ => Err(self.reject(RejectionKind::NeedsNumber { reg, found: *value })),
         }
     }
 
     fn operand(&self, src: Operand) -> Result<Value, Refused> {
         match src {
-            Operand::Reg(reg) => self.readable(reg),
+            Operand::Reg(reg) => self.readable(reg).copied(),
             Operand::Imm(imm) => Ok(Value::scalar(immediate(imm))),
         }
     }
 
     fn alu(&mut self, width: Width, op: AluOp, dst: Reg, src: Operand) -> Result<(), Refused> {
-        let (a, b) = (self.readable(dst)?, self.operand(src)?);
+        let (a, b) = (self.readable(dst)?, &self.operand(src)?);
         if let Operand::Imm(imm) = src {
             self.check_constant(width, op, imm)?;
         }
@@ -123,7 +122,7 @@ impl Verifier<'_, '_> {
                 Value { kind: b.kind, scalar: b.scalar.alu(op, Width::W64, &a.scalar) }
             }
             _ => {
-                let found = if a.kind == Kind::Scalar { b } else { a };
+                let found = *if a.kind == Kind::Scalar { b } else { a };
                 return Err(self.reject(RejectionKind::PointerArithmetic { op, found }));
             }
         };
@@ -180,12 +179,7 @@ impl Verifier<'_, '_> {
                 let scalar = Scalar::exactly(u64::from(offset));
                 Value { kind: Kind::MapValue(map), scalar }
             }
-            Wide::Function(_) => {
-                let insn = Insn::LoadWide { dst: Reg::R0, value: wide };
-                let target = target(self.pc, &insn).and_then(|(pc, _)| u32::try_from(pc).ok());
-                let target = target.ok_or_else(|| self.reject(RejectionKind::JumpOutside))?;
-                Value::pointer(Kind::Func(target))
-            }
+            Wide::Function(_) => Value::pointer(Kind::Func(self.target as u32)),
             Wide::Variable(_) => return Err(self.reject(RejectionKind::KernelFunction)),
         })
     }
@@ -195,30 +189,21 @@ impl Verifier<'_, '_> {
         self.spec.maps.get(usize::from(index)).map(|_| index)
     }
 
-    /// Sends the current state to where `insn` jumps.
-    fn jump(&mut self, insn: &Insn) -> Result<(), Refused> {
-        match target(self.pc, insn) {
-            Some((target, _)) => self.send_current(target),
-            None => Err(self.reject(RejectionKind::JumpOutside)),
-        }
-    }
-
     /// Both ways of a branch; whether the insn after it is reached.
     fn branch(
         &mut self,
-        insn: &Insn,
         width: Width,
         cond: Cond,
         dst: Reg,
         src: Operand,
     ) -> Result<bool, Refused> {
-        let (a, b) = (self.readable(dst)?, self.operand(src)?);
+        let (a, b) = (*self.readable(dst)?, self.operand(src)?);
         if a.kind == Kind::Scalar && b.kind == Kind::Scalar {
             let (ta, tb) = Scalar::refine(cond, width, true, &a.scalar, &b.scalar);
             let (fa, fb) = Scalar::refine(cond, width, false, &a.scalar, &b.scalar);
             if !(ta.is_empty() || tb.is_empty()) {
                 assign(&mut self.current, dst, src, ta, tb);
-                self.jump(insn)?;
+                self.send_current()?;
             }
             assign(&mut self.current, dst, src, fa, fb);
             return Ok(!(fa.is_empty() || fb.is_empty()));
@@ -239,12 +224,12 @@ impl Verifier<'_, '_> {
         // Merged ids may be of different lookups: only this register is proven then.
         if a.kind == (Kind::MapValueOrNull { map, id: u32::MAX }) {
             self.current.set(dst, there);
-            self.jump(insn)?;
+            self.send_current()?;
             self.current.set(dst, here);
         } else {
             let past = self.current.clone();
             self.current.replace_kind(a.kind, there);
-            self.jump(insn)?;
+            self.send_current()?;
             self.current = past;
             self.current.replace_kind(a.kind, here);
         }
