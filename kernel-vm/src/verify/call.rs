@@ -27,7 +27,8 @@ impl Verifier<'_, '_> {
                 }
                 Arg::Zero => {
                     if self.number(reg)?.exact() != Some(0) {
-                        return Err(self.reject(RejectionKind::MustBeZero { reg }));
+                        let found = *self.current.reg(reg);
+                        return Err(self.reject(RejectionKind::MustBeZero { reg, found }));
                     }
                 }
                 Arg::Map => match self.readable(reg)?.kind {
@@ -46,7 +47,8 @@ impl Verifier<'_, '_> {
                 Arg::RecordSize => {
                     let size = u64::from(self.spec.record_size);
                     if self.number(reg)?.exact() != Some(size) {
-                        return Err(self.reject(RejectionKind::RecordSize { size }));
+                        let found = *self.current.reg(reg);
+                        return Err(self.reject(RejectionKind::RecordSize { reg, found, size }));
                     }
                     if let Some(bytes) = bytes {
                         self.readable_bytes(bytes, size)?;
@@ -56,7 +58,8 @@ impl Verifier<'_, '_> {
                     count = *self.number(reg)?;
                     if count.wide.umax > LOOP_MAX {
                         let most = count.wide.umax;
-                        return Err(self.reject(RejectionKind::LoopTooLong { most }));
+                        let found = *self.current.reg(reg);
+                        return Err(self.reject(RejectionKind::LoopTooLong { reg, found, most }));
                     }
                 }
                 Arg::Func => match self.readable(reg)?.kind {

@@ -41,7 +41,7 @@ impl Verifier<'_, '_> {
                 NullIsFine,
                 {
                     let _ = map;
-                    return Err(self.reject(RejectionKind::MayBeNull { reg }));
+                    return Err(self.reject(RejectionKind::MayBeNull { reg, found }));
                 },
                 (map_value(map), Place::Writable)
             ),
@@ -132,7 +132,7 @@ impl Verifier<'_, '_> {
                     if self.current.spill(from / 8, value) {
                         return Ok(());
                     }
-                    return Err(self.reject(RejectionKind::TooManySpills));
+                    return Err(self.reject(RejectionKind::TooManySpills { found: value }));
                 }
                 if is_pointer {
                     return Err(self.reject(RejectionKind::PartOfPointer { found: value }));

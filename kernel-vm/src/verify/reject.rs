@@ -1,6 +1,8 @@
 //! Why a program is not accepted, in words.
 
+use super::state::SPILLS;
 use super::{DEPTH_MAX, INSNS_MAX, Kind, LOOP_MAX, RUN_INSNS_MAX, Value};
+use crate::helper::Helper;
 use crate::isa::{AluOp, DecodeError, Reg};
 use core::fmt;
 
@@ -49,11 +51,11 @@ pub enum RejectionKind {
     /// A pointer is compared.
     ComparesPointer { found: Value },
     /// No such map, or one without direct values.
-    UnknownMap,
+    UnknownMap { index: i32, maps: usize },
     /// The base is no memory.
     NotMemory { reg: Reg, found: Value },
     /// A lookup's result is used before it was compared with 0.
-    MayBeNull { reg: Reg },
+    MayBeNull { reg: Reg, found: Value },
     /// The access is not within its region for every value.
     OutOfBounds { reg: Reg, found: Value, off: i64, length: u64, size: u32 },
     /// The stack is accessed at an offset that is not known.
@@ -67,19 +69,19 @@ pub enum RejectionKind {
     /// A pointer is stored in part.
     PartOfPointer { found: Value },
     /// Too many pointers are kept on the stack.
-    TooManySpills,
+    TooManySpills { found: Value },
     /// An atomic operation on a pointer.
-    AtomicOnPointer,
+    AtomicOnPointer { found: Value },
     /// No such helper.
     UnknownHelper { id: i32 },
     /// A reserved argument.
-    MustBeZero { reg: Reg },
+    MustBeZero { reg: Reg, found: Value },
     /// The helper expects something else.
     WrongArgument { reg: Reg, found: Value, wanted: &'static str },
     /// `emit` takes exactly one record.
-    RecordSize { size: u64 },
+    RecordSize { reg: Reg, found: Value, size: u64 },
     /// A loop without a usable bound.
-    LoopTooLong { most: u64 },
+    LoopTooLong { reg: Reg, found: Value, most: u64 },
     /// Calls are nested too deeply.
     TooDeep,
     /// r10 would be written.
@@ -128,28 +130,38 @@ impl fmt::Display for Rejection {
             RejectionKind::BadLength { slots } => {
                 write!(f, "a program of {slots} slots; it has 1 to {INSNS_MAX}")
             }
-            RejectionKind::ScratchTooSmall => f.write_str("the host gave too little memory"),
+            RejectionKind::ScratchTooSmall => f.write_str(
+                "the host gave too little memory; Scratch::notes_needed and states_needed tell how \
+                 much this program takes",
+            ),
             RejectionKind::Decode(error) => error.fmt(f),
             RejectionKind::Backward => f.write_str(
                 "goes back; jumps and calls go forward only, repetition is the loop helper",
             ),
-            RejectionKind::JumpOutside => f.write_str("goes outside the program"),
+            RejectionKind::JumpOutside => {
+                f.write_str("goes outside the program; go to an insn of it")
+            }
             RejectionKind::OutOfFunction => f.write_str("goes into another function: call it"),
-            RejectionKind::IntoSecondSlot => f.write_str("goes into the middle of an lddw"),
+            RejectionKind::IntoSecondSlot => {
+                f.write_str("goes into the middle of an lddw; go to its first slot")
+            }
             RejectionKind::NeverReached => f.write_str("is never reached: remove it"),
             RejectionKind::FallsOffEnd => f.write_str("the function ends without exit: add one"),
-            RejectionKind::TooManyOpenJumps => {
-                f.write_str("too many jumps to different places are open at once")
-            }
+            RejectionKind::TooManyOpenJumps => f.write_str(
+                "too many jumps to different places are open at once; let them meet sooner",
+            ),
             RejectionKind::TooLong { insns } => {
-                write!(f, "a run may take {insns} insns; at most {RUN_INSNS_MAX}")
+                write!(
+                    f,
+                    "a run may take {insns} insns; at most {RUN_INSNS_MAX}, let loops repeat less"
+                )
             }
             RejectionKind::NotInitialised { reg } => write!(
                 f,
                 "{reg} holds nothing on some way here; set it on every way (calls clear r1 to r5)"
             ),
             RejectionKind::NeedsNumber { reg, found } => {
-                write!(f, "{reg} is {found}; a number is needed here")
+                write!(f, "{reg} is {found}; a number is needed here, addresses are none")
             }
             RejectionKind::PointerArithmetic { op, found } => write!(
                 f,
@@ -160,12 +172,16 @@ impl fmt::Display for Rejection {
                 f,
                 "compares {found}; of pointers only a lookup's result is compared, with 0"
             ),
-            RejectionKind::UnknownMap => f.write_str("the program has no such map"),
+            RejectionKind::UnknownMap { index, maps } => write!(
+                f,
+                "there is no map {index} to use so; the program has {maps}, and only a direct one \
+                 gives the address of its value"
+            ),
             RejectionKind::NotMemory { reg, found } => {
-                write!(f, "{reg} is {found}, which is no memory")
+                write!(f, "{reg} is {found}, which is no memory; use a pointer to some")
             }
-            RejectionKind::MayBeNull { reg } => {
-                write!(f, "{reg} may be null; compare it with 0 first")
+            RejectionKind::MayBeNull { reg, found } => {
+                write!(f, "{reg} is {found}, it may be null; compare it with 0 first")
             }
             RejectionKind::OutOfBounds { reg, found, off, length, size } => write!(
                 f,
@@ -177,7 +193,8 @@ impl fmt::Display for Rejection {
             }
             RejectionKind::StackNotInitialised { off } => write!(
                 f,
-                "the byte at fp{off:+} was not written on every way here, or is part of a pointer"
+                "the byte at fp{off:+} was not written on every way here, or is part of a pointer; \
+                 write it first"
             ),
             RejectionKind::ReadOnly { reg, found } => {
                 write!(f, "{reg} is {found}, which is read only; write to the stack or the state")
@@ -189,30 +206,52 @@ impl fmt::Display for Rejection {
             RejectionKind::PartOfPointer { found } => {
                 write!(f, "would store a part of {found}; store 8 bytes at a multiple of 8")
             }
-            RejectionKind::TooManySpills => f.write_str("too many pointers on the stack"),
-            RejectionKind::AtomicOnPointer => f.write_str("an atomic operation on a pointer"),
-            RejectionKind::UnknownHelper { id } => write!(f, "there is no helper {id}"),
-            RejectionKind::MustBeZero { reg } => write!(f, "{reg} is reserved and must be 0"),
+            RejectionKind::TooManySpills { found } => {
+                write!(
+                    f,
+                    "no room on the stack for {found}; it remembers {SPILLS} values, write over some"
+                )
+            }
+            RejectionKind::AtomicOnPointer { found } => {
+                write!(f, "an atomic operation on {found}; they are for numbers")
+            }
+            RejectionKind::UnknownHelper { id } => {
+                write!(f, "there is no helper {id}; there are")?;
+                for (index, helper) in Helper::ALL.iter().enumerate() {
+                    let comma = if index == 0 { "" } else { "," };
+                    write!(f, "{comma} {} ({})", helper.name(), helper.id())?;
+                }
+                Ok(())
+            }
+            RejectionKind::MustBeZero { reg, found } => {
+                write!(f, "{reg} is {found}; it is reserved here and must be 0")
+            }
             RejectionKind::WrongArgument { reg, found, wanted } => {
                 write!(f, "{reg} is {found}; the helper takes {wanted}")
             }
-            RejectionKind::RecordSize { size } => {
-                write!(f, "r2 is not {size}, the size of a record, on every way here")
+            RejectionKind::RecordSize { reg, found, size } => {
+                write!(f, "{reg} is {found}; it must be {size}, the size of a record")
             }
-            RejectionKind::LoopTooLong { most } => {
-                write!(f, "may repeat {most} times; at most {LOOP_MAX}, compare the count first")
-            }
+            RejectionKind::LoopTooLong { reg, found, most } => write!(
+                f,
+                "may repeat {most} times, {reg} is {found}; at most {LOOP_MAX}, compare it first"
+            ),
             RejectionKind::WritesFramePointer => {
-                f.write_str("writes r10, the frame pointer, which is read only")
+                f.write_str("writes r10, the frame pointer, which is read only; copy it first")
             }
             RejectionKind::ShiftTooFar { bits } => {
-                write!(f, "shifts {bits} bits by {bits} or more, or by less than 0")
+                let most = bits.saturating_sub(1);
+                write!(f, "shifts {bits} bits by {bits} or more, or by less than 0; 0 to {most} do")
             }
-            RejectionKind::DivisionByZero => f.write_str("divides by the constant 0"),
-            RejectionKind::KernelFunction => {
-                f.write_str("functions and variables of a platform are not known here")
+            RejectionKind::DivisionByZero => {
+                f.write_str("divides by the constant 0; divide by another")
             }
-            RejectionKind::TooDeep => write!(f, "calls are nested more than {DEPTH_MAX} deep"),
+            RejectionKind::KernelFunction => f.write_str(
+                "functions and variables of a platform are not known here; call a helper",
+            ),
+            RejectionKind::TooDeep => {
+                write!(f, "calls are nested more than {DEPTH_MAX} deep; call less from functions")
+            }
         }
     }
 }

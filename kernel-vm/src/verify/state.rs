@@ -6,7 +6,7 @@ use crate::isa::Reg;
 
 const SLOTS: usize = STACK_BYTES / 8;
 /// Most stack slots whose value is remembered.
-const SPILLS: usize = 12;
+pub(super) const SPILLS: usize = 12;
 const REGS: usize = 11;
 
 /// What is known before an insn.

@@ -53,7 +53,7 @@ impl Verifier<'_, '_> {
                 }
                 let old = self.load(dst, off, size, false)?;
                 if old.kind != Kind::Scalar {
-                    return Err(self.reject(RejectionKind::AtomicOnPointer));
+                    return Err(self.reject(RejectionKind::AtomicOnPointer { found: old }));
                 }
                 let new = mutant!(AtomicStoresOld, Scalar::any(), old.scalar);
                 self.store(dst, off, size, Value::scalar(new))?;
@@ -164,17 +164,20 @@ impl Verifier<'_, '_> {
     }
 
     fn constant(&self, wide: Wide) -> Result<Value, Refused> {
-        let unknown = || self.reject(RejectionKind::UnknownMap);
+        let unknown = |index| {
+            let maps = self.spec.maps.len();
+            self.reject(RejectionKind::UnknownMap { index, maps })
+        };
         Ok(match wide {
             Wide::Value(value) => Value::scalar(Scalar::exactly(value)),
             // A map has no descriptor here: both forms give its index.
             Wide::MapFd(index) | Wide::MapIndex(index) => {
-                Value::pointer(Kind::Map(self.map(index).ok_or_else(unknown)?))
+                Value::pointer(Kind::Map(self.map(index).ok_or_else(|| unknown(index))?))
             }
             Wide::MapFdValue { fd: index, offset } | Wide::MapIndexValue { index, offset } => {
-                let map = self.map(index).ok_or_else(unknown)?;
+                let map = self.map(index).ok_or_else(|| unknown(index))?;
                 if !self.spec.maps.get(usize::from(map)).is_some_and(|map| map.direct) {
-                    return Err(unknown());
+                    return Err(unknown(index));
                 }
                 let scalar = Scalar::exactly(u64::from(offset));
                 Value { kind: Kind::MapValue(map), scalar }

@@ -1,5 +1,7 @@
 //! What is accepted, what is refused, and in which words.
 
+mod rejections;
+
 use super::*;
 use crate::helper::Helper;
 use crate::isa::*;
@@ -168,7 +170,7 @@ fn a_record_is_emitted_whole_and_initialised() {
         ]
     };
     accepted(&emit(16));
-    refused(&emit(15), "r2 is not 16, the size of a record");
+    refused(&emit(15), "r2 is 15; it must be 16, the size of a record");
     let mut gap = emit(16);
     gap[0] = store(R10, -24, Imm(1));
     refused(&gap, "fp-16 was not written");
@@ -225,7 +227,7 @@ fn only_the_tested_lookup_is_proven() {
         load(R0, R6, 0),
         EXIT,
     ]);
-    refused(&insns, "r6 may be null");
+    refused(&insns, "r6 is map_value_or_null");
 }
 
 #[test]
