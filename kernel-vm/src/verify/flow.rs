@@ -87,9 +87,10 @@ impl Verifier<'_, '_> {
         let mut ways = flags::FALLS;
         let mut cost = 1u64;
         if let Insn::LoadWide { .. } = insn {
-            let taken = self.mark(pc.wrapping_add(1), flags::SECOND);
-            if taken & (flags::REACHED | flags::FUNCTION) != 0 {
-                return Err(self.reject(RejectionKind::IntoSecondSlot));
+            let second = pc.wrapping_add(1);
+            if self.mark(second, flags::SECOND) & flags::REACHED != 0 {
+                let from = self.notes.get(second).map_or(0, |note| note.callee);
+                return Err(self.refuse(from as usize, RejectionKind::IntoSecondSlot));
             }
         }
         match *insn {
@@ -118,6 +119,7 @@ impl Verifier<'_, '_> {
         if let Some(note) = self.notes.get_mut(pc) {
             note.flags |= ways;
             note.bound = cost;
+            note.callee = 0;
             if let Insn::Call(Callee::Local(_)) | Insn::Jump { .. } | Insn::JumpIf { .. } = insn {
                 note.callee = refers;
             }
@@ -143,6 +145,10 @@ impl Verifier<'_, '_> {
         let flag = if jumps { flags::REACHED } else { flags::FUNCTION | flags::REACHED };
         if self.mark(target, flag) & flags::SECOND != 0 {
             return Err(self.reject(RejectionKind::IntoSecondSlot));
+        }
+        if let Some(note) = self.notes.get_mut(target) {
+            // Who it was, until the slot is reached and what it refers to takes the place.
+            note.callee = self.pc as u32;
         }
         if jumps && target > self.flow.farthest {
             (self.flow.farthest, self.flow.from) = (target, self.pc);
