@@ -16,6 +16,7 @@ pub(crate) mod tests;
 mod tnum;
 
 pub use bounds::Bounds;
+pub(crate) use refine::learn;
 pub use scalar::Scalar;
 pub use tnum::Tnum;
 

@@ -16,6 +16,7 @@ pub(crate) mod code;
 mod decode;
 mod encode;
 pub mod eval;
+mod table;
 #[cfg(test)]
 pub(crate) mod tests;
 #[cfg(test)]
@@ -198,12 +199,16 @@ macro_rules! define_families {
 
             /// The operation with these bits and this offset field.
             #[must_use]
-            pub const fn from_code(code: u8, off: i16) -> Option<Self> {
-                match (code, off) {
-                    $(($alu_code, 0) => Some(Self::$alu),)*
-                    $(($div_code, 0) => Some(Self::$udiv), ($div_code, 1) => Some(Self::$sdiv),)*
-                    _ => None,
-                }
+            pub fn from_code(code: u8, off: i16) -> Option<Self> {
+                const TABLE: [[Option<AluOp>; 16]; 2] = {
+                    let mut table = [[None; 16]; 2];
+                    $(table::put(&mut table[0], $alu_code, AluOp::$alu);)*
+                    $(table::put(&mut table[0], $div_code, AluOp::$udiv);)*
+                    $(table::put(&mut table[1], $div_code, AluOp::$sdiv);)*
+                    table
+                };
+                let row = TABLE.get(usize::try_from(off).ok()?)?;
+                table::find(row, code)
             }
 
             /// The assignment that the kernel's log shows.
@@ -232,8 +237,13 @@ macro_rules! define_families {
 
             /// The condition with these bits.
             #[must_use]
-            pub const fn from_code(code: u8) -> Option<Self> {
-                match code { $($cond_code => Some(Self::$cond),)* _ => None }
+            pub fn from_code(code: u8) -> Option<Self> {
+                const TABLE: [Option<Cond>; 16] = {
+                    let mut table = [None; 16];
+                    $(table::put(&mut table, $cond_code, Cond::$cond);)*
+                    table
+                };
+                table::find(&TABLE, code)
             }
 
             /// The comparison as the kernel's log shows it.

@@ -39,7 +39,7 @@ pub use value::{Kind, Value};
 use core::cell::Cell;
 
 use crate::isa::{DecodeError, RawInsn, decode_insn};
-use flow::{Flow, flags};
+use flow::Flow;
 
 /// Most slots of a program.
 pub const INSNS_MAX: usize = 1 << 20;
@@ -80,7 +80,7 @@ pub struct MapSpec {
 
 /// Memory that the verifier works in, given by the caller.
 ///
-/// For a program of `n` slots it takes [`Scratch::notes_needed`] notes of 32 bytes and
+/// For a program of `n` slots it takes [`Scratch::notes_needed`] notes of 24 bytes and
 /// [`Scratch::states_needed`] states of about 3 KiB each.
 #[derive(Debug)]
 pub struct Scratch<'a> {
@@ -112,7 +112,7 @@ pub struct Note {
     /// Most insns from here to the function's exit.
     bound: u64,
     /// Upper bound of the count of a `loop` called here.
-    count: u64,
+    count: u32,
     /// Index of the callback called here, or of the function.
     callee: u32,
     /// One more than the index of the pending state; 0 for none.
@@ -257,8 +257,8 @@ impl Verifier<'_, '_> {
                     return Err(self.reject(RejectionKind::Decode(error)));
                 }
             };
-            self.follow(insn)?;
-            self.arrive();
+            let waiting = self.follow(insn)?;
+            self.arrive(waiting);
             if self.alive {
                 observer.before(self.pc, &self.current);
                 self.alive = self.step(insn)?;
@@ -268,14 +268,9 @@ impl Verifier<'_, '_> {
         self.end()
     }
 
-    /// Joins what jumps here into the current state.
-    fn arrive(&mut self) {
-        let Some(note) = self.notes.get_mut(self.pc) else { return };
-        let pending = core::mem::take(&mut note.state);
-        if note.flags & flags::FUNCTION != 0 {
-            self.alive = self.pc == 0;
-        }
-        let Some(index) = pending.checked_sub(1) else { return };
+    /// Joins what waits here into the current state.
+    fn arrive(&mut self, waiting: u32) {
+        let Some(index) = waiting.checked_sub(1) else { return };
         let Some(state) = self.pool.get(index) else { return };
         if self.alive {
             mutant!(ArrivalIsLost, self.current.join(state), ());

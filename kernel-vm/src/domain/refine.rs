@@ -7,51 +7,8 @@ impl Scalar {
     /// Both sides of `a cond b`, given whether it holds; one of them empty when it cannot.
     #[must_use]
     pub fn refine(cond: Cond, width: Width, holds: bool, a: &Self, b: &Self) -> (Self, Self) {
-        let cond = match (holds, opposite(cond)) {
-            (true, _) => Some(cond),
-            (false, Some(opposite)) => Some(mutant!(FalseIsTrue, opposite, cond)),
-            (false, None) => None,
-        };
-        let before = (a, b);
         let (mut a, mut b) = (*a, *b);
-        match cond {
-            Some(cond) => {
-                let bits = width.bits();
-                let (x, y) = (a.at(width), b.at(width));
-                let (x, y) = compare(cond, bits, x, y);
-                a.put(width, x);
-                b.put(width, y);
-                if cond == Cond::Eq {
-                    let known = |s: &Self| Tnum {
-                        value: s.bits.value & mask(bits),
-                        unknown: s.bits.unknown | !mask(bits),
-                    };
-                    match (a.bits.intersect(known(&b)), b.bits.intersect(known(&a))) {
-                        (Some(ab), Some(bb)) => (a.bits, b.bits) = (ab, bb),
-                        _ => a.wide = EMPTY,
-                    }
-                }
-                if cond == Cond::Set {
-                    // With a single bit to look at, it is known to be one.
-                    if let Some(bit) = single_bit(&b, width) {
-                        a.know(bit, bit);
-                    }
-                }
-            }
-            // None of the bits is set.
-            None => {
-                if let Some(bits) = mutant!(NoneOfUnknown, b.exact(), Some(b.wide.umax)) {
-                    a.know(bits & mask(width.bits()), 0);
-                }
-            }
-        }
-        // What was as sharp as can be and did not change still is.
-        if a != *before.0 {
-            a = a.sharpened();
-        }
-        if b != *before.1 {
-            b = b.sharpened();
-        }
+        learn(cond, width, holds, &mut a, &mut b);
         (a, b)
     }
 
@@ -80,6 +37,56 @@ impl Scalar {
             None => self.wide = EMPTY,
         }
     }
+}
+
+/// Lets both sides of `a cond b` know whether it holds; whether that can be.
+pub(crate) fn learn(cond: Cond, width: Width, holds: bool, a: &mut Scalar, b: &mut Scalar) -> bool {
+    let cond = match (holds, opposite(cond)) {
+        (true, _) => Some(cond),
+        (false, Some(opposite)) => Some(mutant!(FalseIsTrue, opposite, cond)),
+        (false, None) => None,
+    };
+    let bits = width.bits();
+    match cond {
+        Some(cond) => {
+            let (x, y) = compare(cond, bits, a.at(width), b.at(width));
+            let changed = (x != a.at(width), y != b.at(width));
+            a.put(width, x);
+            b.put(width, y);
+            if cond == Cond::Eq {
+                let known = |s: &Scalar| Tnum {
+                    value: s.bits.value & mask(bits),
+                    unknown: s.bits.unknown | !mask(bits),
+                };
+                match (a.bits.intersect(known(b)), b.bits.intersect(known(a))) {
+                    (Some(ab), Some(bb)) => (a.bits, b.bits) = (ab, bb),
+                    _ => a.wide = EMPTY,
+                }
+            }
+            if cond == Cond::Set {
+                // With a single bit to look at, it is known to be one.
+                if let Some(bit) = single_bit(b, width) {
+                    a.know(bit, bit);
+                }
+            }
+            // What was as sharp as can be and has not changed still is.
+            let by_bits = matches!(cond, Cond::Eq | Cond::Set);
+            if changed.0 || by_bits {
+                a.sharpen();
+            }
+            if changed.1 || by_bits {
+                b.sharpen();
+            }
+        }
+        // None of the bits is set.
+        None => {
+            if let Some(none) = mutant!(NoneOfUnknown, b.exact(), Some(b.wide.umax)) {
+                a.know(none & mask(bits), 0);
+                a.sharpen();
+            }
+        }
+    }
+    !(a.is_empty() || b.is_empty())
 }
 
 const EMPTY: Bounds = Bounds { umin: 1, umax: 0, smin: 1, smax: 0 };

@@ -72,6 +72,11 @@ impl Scalar {
         self.wide.is_empty() || self.low.is_empty()
     }
 
+    /// Whether nothing reaches the sign bit of the low half.
+    const fn is_small(&self) -> bool {
+        self.wide.umax <= mask(31)
+    }
+
     /// What is in either.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
@@ -85,17 +90,33 @@ impl Scalar {
     /// The same set, with each part as sharp as the others allow.
     #[must_use]
     pub fn sharpened(mut self) -> Self {
+        self.sharpen();
+        self
+    }
+
+    /// Becomes as sharp as its parts allow each other.
+    pub(super) fn sharpen(&mut self) {
         // Twice: what the low half learns from the whole, the whole may learn from it.
         for _ in 0..2 {
             (self.wide, self.bits) = self.wide.sharpen(64, self.bits);
             if self.wide.is_empty() {
-                return self;
+                return;
+            }
+            if self.is_small() {
+                // The whole is its low half.
+                let both = self.low.intersect(self.wide);
+                self.low = both;
+                if both == self.wide {
+                    return;
+                }
+                self.wide = both;
+                continue;
             }
             self.low = self.low.intersect(low_of(self.wide));
             let low_bits;
             (self.low, low_bits) = self.low.sharpen(32, self.bits.truncate(32));
             if self.low.is_empty() {
-                return self;
+                return;
             }
             let upper = !mask(32);
             let (bits, wide) = (self.bits, self.wide);
@@ -106,7 +127,6 @@ impl Scalar {
                 break;
             }
         }
-        self
     }
 
     /// The low 32 bits, zero-extended.
@@ -136,7 +156,10 @@ impl Scalar {
         }
         // The low half depends on the low halves only, of both operands if not of the result.
         let wide = width == Width::W64;
-        let low = if !wide || mutant!(EveryOpKeepsLowHalf, keeps_low_half(op), true) {
+        let low = if wide && self.is_small() && other.is_small() {
+            // What is known of the low halves is known of the wholes.
+            Bounds::any(32)
+        } else if !wide || mutant!(EveryOpKeepsLowHalf, keeps_low_half(op), true) {
             range_of(op, 32, self.low, other.low)
         } else {
             Bounds::any(32)

@@ -36,7 +36,7 @@ fn rest(pc: usize, note: &Note, notes: &[Note]) -> u64 {
     }
     let called = if note.flags & flags::LOOPS != 0 {
         let once = target.saturating_add(1);
-        mutant!(BoundForgetsRounds, note.count.saturating_mul(once), once)
+        mutant!(BoundForgetsRounds, u64::from(note.count).saturating_mul(once), once)
     } else if note.callee != 0 {
         mutant!(BoundForgetsCalls, target, 0)
     } else {

@@ -11,6 +11,7 @@ use crate::isa::Reg;
 const ARGS: [Reg; 5] = [Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5];
 
 impl Verifier<'_, '_> {
+    #[inline(never)]
     pub(super) fn call_helper(&mut self, id: i32) -> Result<(), Refused> {
         let Some(helper) = Helper::from_id(id) else {
             return Err(self.reject(RejectionKind::UnknownHelper { id }));
@@ -111,12 +112,13 @@ impl Verifier<'_, '_> {
         self.close_window(third, &context);
         if let Some(note) = self.notes.get_mut(self.pc) {
             note.callee = pc;
-            note.count = count.wide.umax;
+            note.count = u32::try_from(count.wide.umax).unwrap_or(u32::MAX);
             note.flags |= flags::LOOPS;
         }
         Ok(())
     }
 
+    #[inline(never)]
     pub(super) fn call_local(&mut self) -> Result<(), Refused> {
         let mut entry = self.callee_state()?;
         for reg in ARGS {

@@ -37,13 +37,29 @@ pub(super) struct Flow {
     from: usize,
 }
 
-/// Where an insn that refers to another slot points to.
-pub(super) fn target(pc: usize, insn: &Insn) -> Option<usize> {
-    let off = match *insn {
-        Insn::Jump { off, .. } | Insn::Call(Callee::Local(off)) => off,
-        Insn::JumpIf { off, .. } => i32::from(off),
+/// Where an insn leads.
+struct Ways {
+    /// [`flags::FALLS`], [`flags::JUMPS`].
+    flags: u8,
+    /// What it costs by itself.
+    cost: u64,
+    /// What it refers to, counted from the insn after it.
+    off: Option<i32>,
+}
+
+fn ways(insn: &Insn) -> Ways {
+    let (flags, off) = match *insn {
+        Insn::Exit => (0, None),
+        Insn::Jump { off, .. } => (flags::JUMPS, Some(off)),
+        Insn::JumpIf { off, .. } => (flags::FALLS | flags::JUMPS, Some(i32::from(off))),
         // Counted from the second slot, as for the kernel's BPF_PSEUDO_FUNC.
-        Insn::LoadWide { value: Wide::Function(off), .. } => off,
+        Insn::Call(Callee::Local(off)) | Insn::LoadWide { value: Wide::Function(off), .. } => {
+            (flags::FALLS, Some(off))
+        }
+        Insn::Call(Callee::Helper(id)) => {
+            let cost = Helper::from_id(id).map_or(0, Helper::cost).saturating_add(1);
+            return Ways { flags: flags::FALLS, cost, off: None };
+        }
         Insn::Alu { .. }
         | Insn::Neg { .. }
         | Insn::Mov { .. }
@@ -53,11 +69,9 @@ pub(super) fn target(pc: usize, insn: &Insn) -> Option<usize> {
         | Insn::Load { .. }
         | Insn::Store { .. }
         | Insn::Atomic { .. }
-        | Insn::Call(Callee::Helper(_) | Callee::Kfunc { .. })
-        | Insn::Exit => return None,
+        | Insn::Call(Callee::Kfunc { .. }) => (flags::FALLS, None),
     };
-    let next = (pc as i64).wrapping_add(1);
-    Some(next.wrapping_add(i64::from(off)) as usize)
+    Ways { flags, cost: 1, off }
 }
 
 /// Refuses programs that are too long, and memory that is too short for them.
@@ -74,70 +88,53 @@ pub(super) fn check_size(program: &[RawInsn], scratch: &Scratch<'_>) -> Result<(
 }
 
 impl Verifier<'_, '_> {
-    /// Checks where `insn` at `pc` stands and where it leads, whatever the values are.
-    pub(super) fn follow(&mut self, insn: &Insn) -> Result<(), Refused> {
+    /// Checks where `insn` at `pc` stands and where it leads, whatever the values are; what
+    /// the note says of the state that waits here.
+    pub(super) fn follow(&mut self, insn: &Insn) -> Result<u32, Refused> {
         let pc = self.pc;
-        let here = self.notes.get(pc).map_or(0, |note| note.flags);
+        let Ways { flags: ways, cost, off } = ways(insn);
+        let Some(note) = self.notes.get_mut(pc) else { return Ok(0) };
+        let (here, waiting) = (note.flags, note.state);
+        note.flags |= ways;
+        note.bound = cost;
+        note.callee = 0;
         if here & flags::FUNCTION != 0 {
             self.begin_function(pc)?;
         } else if here & flags::REACHED == 0 {
             return Err(self.reject(RejectionKind::NeverReached));
         }
-        let next = pc.wrapping_add(insn.slots().count());
-        let mut ways = flags::FALLS;
-        let mut cost = 1u64;
+        let mut next = pc.wrapping_add(1);
         if let Insn::LoadWide { .. } = insn {
-            let second = pc.wrapping_add(1);
-            if self.mark(second, flags::SECOND) & flags::REACHED != 0 {
-                let from = self.notes.get(second).map_or(0, |note| note.callee);
+            if self.mark(next, flags::SECOND) & flags::REACHED != 0 {
+                let from = self.notes.get(next).map_or(0, |note| note.callee);
                 return Err(self.refuse(from as usize, RejectionKind::IntoSecondSlot));
             }
+            next = next.wrapping_add(1);
         }
-        match *insn {
-            Insn::Exit => ways = 0,
-            Insn::Jump { .. } => ways = flags::JUMPS,
-            Insn::JumpIf { .. } => ways = flags::FALLS | flags::JUMPS,
-            Insn::Call(Callee::Helper(id)) => {
-                cost = Helper::from_id(id).map_or(0, Helper::cost).saturating_add(1);
-            }
-            Insn::Alu { .. }
-            | Insn::Neg { .. }
-            | Insn::Mov { .. }
-            | Insn::MovSx { .. }
-            | Insn::End { .. }
-            | Insn::LoadWide { .. }
-            | Insn::Load { .. }
-            | Insn::Store { .. }
-            | Insn::Atomic { .. }
-            | Insn::Call(Callee::Local(_) | Callee::Kfunc { .. }) => {}
-        }
-        let mut refers = 0;
-        if let Some(target) = target(pc, insn) {
-            refers = self.refer(target, ways & flags::JUMPS != 0)?;
+        if let Some(off) = off {
+            // Before the program it wraps to far behind it.
+            let target = (pc as i64).wrapping_add(1).wrapping_add(i64::from(off)) as usize;
+            self.refer(target, ways & flags::JUMPS != 0)?;
             self.target = target;
-        }
-        if let Some(note) = self.notes.get_mut(pc) {
-            note.flags |= ways;
-            note.bound = cost;
-            note.callee = 0;
-            if let Insn::Call(Callee::Local(_)) | Insn::Jump { .. } | Insn::JumpIf { .. } = insn {
-                note.callee = refers;
+            if let (Some(note), Insn::Call(_) | Insn::Jump { .. } | Insn::JumpIf { .. }) =
+                (self.notes.get_mut(pc), insn)
+            {
+                note.callee = target as u32;
             }
         }
         self.flow.falls = ways & flags::FALLS != 0;
         if self.flow.falls {
             self.mark(next, flags::REACHED);
         }
-        Ok(())
+        Ok(waiting)
     }
 
-    /// Marks what the insn refers to; its slot.
-    fn refer(&mut self, target: usize, jumps: bool) -> Result<u32, Refused> {
+    /// Marks what the insn refers to.
+    fn refer(&mut self, target: usize, jumps: bool) -> Result<(), Refused> {
         if target <= self.pc {
             return Err(self.reject(RejectionKind::Backward));
         }
         if target >= self.program.len() {
-            // A distance that leads to before the program wraps to far behind it.
             let before = target > usize::MAX / 2;
             let kind = if before { RejectionKind::Backward } else { RejectionKind::JumpOutside };
             return Err(self.reject(kind));
@@ -153,7 +150,7 @@ impl Verifier<'_, '_> {
         if jumps && target > self.flow.farthest {
             (self.flow.farthest, self.flow.from) = (target, self.pc);
         }
-        Ok(target as u32)
+        Ok(())
     }
 
     /// Nothing of the function before may lead here.
@@ -164,6 +161,8 @@ impl Verifier<'_, '_> {
         if self.flow.farthest >= pc && pc > 0 {
             return Err(self.refuse(self.flow.from, RejectionKind::OutOfFunction));
         }
+        // Only calls lead here.
+        self.alive = pc == 0;
         Ok(())
     }
 

@@ -13,16 +13,22 @@ const REGS: usize = 11;
 #[derive(Clone, Debug)]
 pub struct State {
     regs: [Value; REGS],
+    /// When each register was written: equal times, but for 0, are equal values.
+    times: [u32; REGS],
     /// Which bytes of each slot are initialised; none of a slot that holds a pointer.
     init: [u8; SLOTS],
     /// One more than the index of the value that a slot holds; 0 for none remembered.
     spilled: [u8; SLOTS],
     values: [Value; SPILLS],
+    /// When each value was kept.
+    value_times: [u32; SPILLS],
     used: u16,
     /// The lowest slot that was ever written: below it there is nothing to join.
     lowest: u8,
     /// Calls that lead here, this function included.
     pub(super) depth: u32,
+    /// The time of the state that runs through the program; 0 in others, which have none.
+    clock: u32,
     next_free: u32,
 }
 
@@ -41,12 +47,15 @@ impl State {
         }
         Self {
             regs,
+            times: [0; REGS],
             init: [0; SLOTS],
             spilled: [0; SLOTS],
             values: [Value::UNSET; SPILLS],
+            value_times: [0; SPILLS],
             used: 0,
             lowest: SLOTS as u8,
             depth,
+            clock: 0,
             next_free: 0,
         }
     }
@@ -59,6 +68,8 @@ impl State {
                 *reg = Value::pointer(kind);
             }
         }
+        state.clock = 1;
+        state.times = [1; REGS];
         state
     }
 
@@ -69,20 +80,33 @@ impl State {
     }
 
     pub(super) fn set(&mut self, reg: Reg, value: Value) {
-        if let Some(slot) = self.regs.get_mut(reg.index()) {
+        let now = self.tick();
+        let index = reg.index();
+        if let (Some(slot), Some(time)) = (self.regs.get_mut(index), self.times.get_mut(index)) {
             *slot = value;
+            *time = now;
         }
+    }
+
+    /// A time that no write has had.
+    fn tick(&mut self) -> u32 {
+        if self.clock != 0 {
+            self.clock = self.clock.saturating_add(1);
+        }
+        self.clock
     }
 
     /// Becomes `other`. What no slot refers to is not copied: that is most of it.
     pub(super) fn copy(&mut self, other: &Self) {
         self.regs = other.regs;
+        self.times = other.times;
         self.init = other.init;
         self.spilled = other.spilled;
         let used = (u16::BITS.wrapping_sub(other.used.leading_zeros())) as usize;
         for (mine, theirs) in self.values.iter_mut().zip(&other.values).take(used) {
             *mine = *theirs;
         }
+        self.value_times = other.value_times;
         self.used = other.used;
         self.lowest = other.lowest;
         self.depth = other.depth;
@@ -90,40 +114,51 @@ impl State {
 
     /// Adds what another way here knows.
     pub(super) fn join(&mut self, other: &Self) {
-        for (mine, theirs) in self.regs.iter_mut().zip(&other.regs) {
-            if mine != theirs {
+        let now = self.tick();
+        let values = self.regs.iter_mut().zip(&other.regs);
+        for ((mine, theirs), (time, other)) in values.zip(self.times.iter_mut().zip(&other.times)) {
+            if time != other || *time == 0 {
                 *mine = mine.union(theirs);
+                *time = now;
             }
         }
         self.depth = self.depth.max(other.depth);
         for slot in usize::from(self.lowest)..SLOTS {
-            self.join_slot(slot, other);
+            self.join_slot(slot, other, now);
         }
     }
 
-    fn join_slot(&mut self, slot: usize, other: &Self) {
-        let (mine, theirs) = (self.value(slot).copied(), other.value(slot));
+    fn join_slot(&mut self, slot: usize, other: &Self, now: u32) {
         let (a, b) = (self.init_of(slot), other.init_of(slot));
-        let init = mutant!(JoinKeepsWritten, a & b, a | b);
-        match (mine, theirs) {
-            (Some(a), Some(b)) => {
-                let both = a.union(b);
-                if both.kind == Kind::Unset {
-                    self.forget(slot);
-                } else if let Some(value) = self.value_mut(slot) {
-                    *value = both;
-                }
-            }
-            (Some(_), None) => mutant!(JoinKeepsSpilled, self.forget(slot), ()),
-            (None, _) => {}
+        if a != b {
+            self.set_init(slot, mutant!(JoinKeepsWritten, a & b, a | b));
         }
-        self.set_init(slot, init);
+        let Some(index) = self.index_of(slot) else { return };
+        let Some(theirs) = other.index_of(slot) else {
+            return mutant!(JoinKeepsSpilled, self.forget(slot), ());
+        };
+        let (Some(mine), Some(time)) =
+            (self.values.get_mut(index), self.value_times.get_mut(index))
+        else {
+            return;
+        };
+        if *time != 0 && other.value_times.get(theirs) == Some(time) {
+            return;
+        }
+        let Some(theirs) = other.values.get(theirs) else { return };
+        *mine = mine.union(theirs);
+        *time = now;
+        if mine.kind == Kind::Unset {
+            self.forget(slot);
+        }
     }
 
     /// Changes the kind of every value of one kind: what a null test proves.
     pub(super) fn replace_kind(&mut self, from: Kind, to: Value) {
         let values = self.regs.iter_mut().chain(&mut self.values);
-        for value in values.filter(|value| value.kind == from) {
+        let times = self.times.iter_mut().chain(&mut self.value_times);
+        for (value, time) in values.zip(times).filter(|(value, _)| value.kind == from) {
+            *time = 0;
             *value = match to.kind {
                 Kind::Scalar => to,
                 kind => Value { kind, scalar: value.scalar },
@@ -142,14 +177,9 @@ impl State {
         }
     }
 
-    fn value(&self, slot: usize) -> Option<&Value> {
-        let index = usize::from(self.spilled.get(slot)?.checked_sub(1)?);
-        self.values.get(index)
-    }
-
-    fn value_mut(&mut self, slot: usize) -> Option<&mut Value> {
-        let index = usize::from(self.spilled.get(slot)?.checked_sub(1)?);
-        self.values.get_mut(index)
+    /// Where the value of a slot is kept.
+    fn index_of(&self, slot: usize) -> Option<usize> {
+        self.spilled.get(slot)?.checked_sub(1).map(usize::from)
     }
 
     fn forget(&mut self, slot: usize) {
@@ -171,6 +201,10 @@ impl State {
         };
         *kept = value;
         *spilled = (free as u8).wrapping_add(1);
+        let now = self.tick();
+        if let Some(time) = self.value_times.get_mut(index) {
+            *time = now;
+        }
         self.used |= 1u16.wrapping_shl(free);
         self.set_init(slot, if value.kind.is_pointer() { 0 } else { 0xff });
         true
@@ -201,7 +235,7 @@ impl State {
 
     /// The whole value of a slot, when it is remembered.
     pub(crate) fn spilled(&self, slot: usize) -> Option<&Value> {
-        self.value(slot)
+        self.values.get(self.index_of(slot)?)
     }
 }
 

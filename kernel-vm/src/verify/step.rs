@@ -1,7 +1,7 @@
 //! One insn: what it does to the state, and whether it is allowed.
 
-use super::{Kind, Refused, RejectionKind, State, Value, Verifier};
-use crate::domain::Scalar;
+use super::{Kind, Refused, RejectionKind, Value, Verifier};
+use crate::domain::{Scalar, learn};
 use crate::isa::{AluOp, AtomicOp, Callee, Cond, Insn, Operand, Reg, Size, Wide, Width};
 
 impl Verifier<'_, '_> {
@@ -202,23 +202,37 @@ impl Verifier<'_, '_> {
     ) -> Result<bool, Refused> {
         let (a, b) = (*self.readable(dst)?, self.operand(src)?);
         if a.kind == Kind::Scalar && b.kind == Kind::Scalar {
-            let (ta, tb) = Scalar::refine(cond, width, true, &a.scalar, &b.scalar);
-            let (fa, fb) = Scalar::refine(cond, width, false, &a.scalar, &b.scalar);
-            if !(ta.is_empty() || tb.is_empty()) {
-                assign(&mut self.current, dst, src, ta, tb);
+            let (mut x, mut y) = (a, b);
+            if learn(cond, width, true, &mut x.scalar, &mut y.scalar) {
+                self.assign(dst, src, x, y);
                 self.send_current()?;
             }
-            assign(&mut self.current, dst, src, fa, fb);
-            return Ok(!(fa.is_empty() || fb.is_empty()));
+            let (mut x, mut y) = (a, b);
+            let falls = learn(cond, width, false, &mut x.scalar, &mut y.scalar);
+            self.assign(dst, src, x, y);
+            return Ok(falls);
         }
+        self.null_test(width, cond, dst, &a, &b)
+    }
+
+    /// Both ways of a test of a lookup's result.
+    #[inline(never)]
+    fn null_test(
+        &mut self,
+        width: Width,
+        cond: Cond,
+        dst: Reg,
+        a: &Value,
+        b: &Value,
+    ) -> Result<bool, Refused> {
         let against_null = b.kind == Kind::Scalar && b.scalar.exact() == Some(0);
         let test = matches!(cond, Cond::Eq | Cond::Ne) && width == Width::W64 && against_null;
         let Kind::MapValueOrNull { map, .. } = a.kind else {
-            let found = if a.kind == Kind::Scalar { b } else { a };
+            let found = *if a.kind == Kind::Scalar { b } else { a };
             return Err(self.reject(RejectionKind::ComparesPointer { found }));
         };
         if !test {
-            return Err(self.reject(RejectionKind::ComparesPointer { found: a }));
+            return Err(self.reject(RejectionKind::ComparesPointer { found: *a }));
         }
         let null = Value::scalar(Scalar::exactly(0));
         let value = Value::pointer(Kind::MapValue(map));
@@ -238,12 +252,13 @@ impl Verifier<'_, '_> {
         }
         Ok(true)
     }
-}
 
-fn assign(state: &mut State, dst: Reg, src: Operand, a: Scalar, b: Scalar) {
-    state.set(dst, Value::scalar(a));
-    if let Operand::Reg(src) = src {
-        state.set(src, Value::scalar(b));
+    /// What is known of both sides on one way of a branch.
+    fn assign(&mut self, dst: Reg, src: Operand, a: Value, b: Value) {
+        self.current.set(dst, a);
+        if let Operand::Reg(src) = src {
+            self.current.set(src, b);
+        }
     }
 }
 

@@ -91,9 +91,6 @@ impl Value {
             },
             _ => return mutant!(JoinOfKindsKeepsFirst, Self::UNSET, *self),
         };
-        if self == other {
-            return *self;
-        }
         Self { kind, scalar: self.scalar.union(&other.scalar) }
     }
 }
