@@ -213,7 +213,7 @@ pub fn verify_observed<'p>(
         rejection: Cell::new(None),
     };
     if let Err(Refused) = verifier.run(observer) {
-        let unsaid = Rejection { pc: verifier.pc, kind: RejectionKind::NeverReached };
+        let unsaid = Rejection::at(verifier.pc, RejectionKind::NeverReached);
         return Err(verifier.rejection.take().unwrap_or(unsaid));
     }
     let max_insns = bound::bound(notes)?;
@@ -296,7 +296,14 @@ impl Verifier<'_, '_> {
     #[inline(never)]
     #[cold]
     fn refuse(&self, pc: usize, kind: RejectionKind) -> Refused {
-        self.rejection.set(Some(Rejection { pc, kind }));
+        self.rejection.set(Some(Rejection::at(pc, kind)));
+        Refused
+    }
+
+    #[inline(never)]
+    #[cold]
+    fn reject_found(&self, kind: RejectionKind, found: &Value) -> Refused {
+        self.rejection.set(Some(Rejection { pc: self.pc, kind, found: *found }));
         Refused
     }
 

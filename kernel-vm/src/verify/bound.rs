@@ -11,7 +11,7 @@ pub(super) fn bound(notes: &mut [Note]) -> Result<u64, Rejection> {
         };
         let bound = note.bound.saturating_add(rest(pc, note, notes));
         if bound > RUN_INSNS_MAX {
-            return Err(Rejection { pc, kind: RejectionKind::TooLong { insns: bound } });
+            return Err(Rejection::at(pc, RejectionKind::TooLong { insns: bound }));
         }
         if let Some(note) = notes.get_mut(pc) {
             note.bound = bound;

@@ -28,8 +28,8 @@ impl Verifier<'_, '_> {
                 }
                 Arg::Zero => {
                     if self.number(reg)?.exact() != Some(0) {
-                        let found = *self.current.reg(reg);
-                        return Err(self.reject(RejectionKind::MustBeZero { reg, found }));
+                        let found = self.current.reg(reg);
+                        return Err(self.reject_found(RejectionKind::MustBeZero { reg }, found));
                     }
                 }
                 Arg::Map => match self.readable(reg)?.kind {
@@ -48,8 +48,10 @@ impl Verifier<'_, '_> {
                 Arg::RecordSize => {
                     let size = u64::from(self.spec.record_size);
                     if self.number(reg)?.exact() != Some(size) {
-                        let found = *self.current.reg(reg);
-                        return Err(self.reject(RejectionKind::RecordSize { reg, found, size }));
+                        let found = self.current.reg(reg);
+                        return Err(
+                            self.reject_found(RejectionKind::RecordSize { reg, size }, found)
+                        );
                     }
                     if let Some(bytes) = bytes {
                         self.readable_bytes(bytes, size)?;
@@ -59,8 +61,10 @@ impl Verifier<'_, '_> {
                     count = *self.number(reg)?;
                     if count.wide.umax > LOOP_MAX {
                         let most = count.wide.umax;
-                        let found = *self.current.reg(reg);
-                        return Err(self.reject(RejectionKind::LoopTooLong { reg, found, most }));
+                        let found = self.current.reg(reg);
+                        return Err(
+                            self.reject_found(RejectionKind::LoopTooLong { reg, most }, found)
+                        );
                     }
                 }
                 Arg::Func => match self.readable(reg)?.kind {
@@ -92,8 +96,8 @@ impl Verifier<'_, '_> {
     }
 
     fn wrong_argument(&self, reg: Reg, wanted: &'static str) -> Refused {
-        let found = *self.current.reg(reg);
-        self.reject(RejectionKind::WrongArgument { reg, found, wanted })
+        let found = self.current.reg(reg);
+        self.reject_found(RejectionKind::WrongArgument { reg, wanted }, found)
     }
 
     /// The body of a loop: r1 counts, r2 is the context.
@@ -159,7 +163,7 @@ impl Verifier<'_, '_> {
                 let moved = value.scalar.exact().and_then(|off| u16::try_from(off).ok());
                 match moved.and_then(|off| size.checked_sub(off)) {
                     Some(size) => Ok(Value::pointer(Kind::Window { size })),
-                    None => Err(self.reject(RejectionKind::VariableStack { reg, found: value })),
+                    None => Err(self.reject_found(RejectionKind::VariableStack { reg }, &value)),
                 }
             }
             // What a null test in the function proves must not reach the caller's copies,
@@ -171,7 +175,7 @@ impl Verifier<'_, '_> {
     fn stack_byte(&self, reg: Reg, value: &Value) -> Result<usize, Refused> {
         match self.place(reg, value, 0, 0)? {
             super::memory::Place::Stack { from } => Ok(from.min(STACK_BYTES)),
-            _ => Err(self.reject(RejectionKind::VariableStack { reg, found: *value })),
+            _ => Err(self.reject_found(RejectionKind::VariableStack { reg }, value)),
         }
     }
 

@@ -76,7 +76,7 @@ fn ways(insn: &Insn) -> Ways {
 
 /// Refuses programs that are too long, and memory that is too short for them.
 pub(super) fn check_size(program: &[RawInsn], scratch: &Scratch<'_>) -> Result<(), Rejection> {
-    let reject = |kind| Err(Rejection { pc: 0, kind });
+    let reject = |kind| Err(Rejection::at(0, kind));
     if program.is_empty() || program.len() > INSNS_MAX {
         return reject(RejectionKind::BadLength { slots: program.len() });
     }

@@ -26,7 +26,6 @@ impl Verifier<'_, '_> {
         off: i64,
         length: u64,
     ) -> Result<Place, Refused> {
-        let found = *pointer;
         let map_value = |map: u16| self.spec.maps.get(usize::from(map)).map_or(0, |m| m.value_size);
         let (size, place) = match pointer.kind {
             Kind::Row => {
@@ -41,13 +40,13 @@ impl Verifier<'_, '_> {
                 NullIsFine,
                 {
                     let _ = map;
-                    return Err(self.reject(RejectionKind::MayBeNull { reg, found }));
+                    return Err(self.reject_found(RejectionKind::MayBeNull { reg }, pointer));
                 },
                 (map_value(map), Place::Writable)
             ),
             Kind::Unset => return Err(self.reject(RejectionKind::NotInitialised { reg })),
             Kind::Scalar | Kind::Map(_) | Kind::Func(_) => {
-                return Err(self.reject(RejectionKind::NotMemory { reg, found }));
+                return Err(self.reject_found(RejectionKind::NotMemory { reg }, pointer));
             }
         };
         let wide = pointer.scalar.wide;
@@ -56,8 +55,8 @@ impl Verifier<'_, '_> {
         let end = last.saturating_add(i128::from(length));
         let size = mutant!(BoundTooLarge, size, size.saturating_add(1));
         if mutant!(NegativeOffset, first < 0, false) || end > i128::from(size) {
-            let kind = RejectionKind::OutOfBounds { reg, found, off, length, size };
-            return Err(self.reject(kind));
+            let kind = RejectionKind::OutOfBounds { reg, off, length, size };
+            return Err(self.reject_found(kind, pointer));
         }
         Ok(place)
     }
@@ -69,10 +68,9 @@ impl Verifier<'_, '_> {
         off: i64,
         length: u64,
     ) -> Result<Place, Refused> {
-        let found = *pointer;
         let size = STACK_BYTES as u32;
         let Some(base) = pointer.scalar.exact() else {
-            return Err(self.reject(RejectionKind::VariableStack { reg, found }));
+            return Err(self.reject_found(RejectionKind::VariableStack { reg }, pointer));
         };
         let top = STACK_BYTES as i64;
         let from = base.cast_signed().checked_add(off).and_then(|off| off.checked_add(top));
@@ -82,7 +80,10 @@ impl Verifier<'_, '_> {
         });
         match within {
             Some(from) => Ok(Place::Stack { from }),
-            None => Err(self.reject(RejectionKind::OutOfBounds { reg, found, off, length, size })),
+            None => {
+                Err(self
+                    .reject_found(RejectionKind::OutOfBounds { reg, off, length, size }, pointer))
+            }
         }
     }
 
@@ -122,9 +123,9 @@ impl Verifier<'_, '_> {
         let place = self.place(reg, &pointer, i64::from(off), length as u64)?;
         let is_pointer = value.kind.is_pointer();
         match place {
-            Place::ReadOnly => Err(self.reject(RejectionKind::ReadOnly { reg, found: pointer })),
+            Place::ReadOnly => Err(self.reject_found(RejectionKind::ReadOnly { reg }, &pointer)),
             Place::Writable if mutant!(PointersMayLeave, is_pointer, false) => {
-                Err(self.reject(RejectionKind::PointerEscapes { found: value }))
+                Err(self.reject_found(RejectionKind::PointerEscapes, &value))
             }
             Place::Writable => Ok(()),
             Place::Stack { from } => {
@@ -132,10 +133,10 @@ impl Verifier<'_, '_> {
                     if self.current.spill(from / 8, value) {
                         return Ok(());
                     }
-                    return Err(self.reject(RejectionKind::TooManySpills { found: value }));
+                    return Err(self.reject_found(RejectionKind::TooManySpills, &value));
                 }
                 if is_pointer {
-                    return Err(self.reject(RejectionKind::PartOfPointer { found: value }));
+                    return Err(self.reject_found(RejectionKind::PartOfPointer, &value));
                 }
                 self.current.write_bytes(from, length);
                 Ok(())

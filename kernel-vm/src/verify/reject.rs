@@ -13,6 +13,15 @@ pub struct Rejection {
     pub pc: usize,
     /// What is wrong there.
     pub kind: RejectionKind,
+    /// What was known of the value that it is about; [`Value::UNSET`] when it is about none.
+    pub found: Value,
+}
+
+impl Rejection {
+    /// One that is about no value.
+    pub(super) const fn at(pc: usize, kind: RejectionKind) -> Self {
+        Self { pc, kind, found: Value::UNSET }
+    }
 }
 
 /// What could not be proven.
@@ -45,43 +54,43 @@ pub enum RejectionKind {
     /// A register is read before it was written, or is no longer known.
     NotInitialised { reg: Reg },
     /// A pointer where a number is needed.
-    NeedsNumber { reg: Reg, found: Value },
+    NeedsNumber { reg: Reg },
     /// A pointer is computed with.
-    PointerArithmetic { op: AluOp, found: Value },
+    PointerArithmetic { op: AluOp },
     /// A pointer is compared.
-    ComparesPointer { found: Value },
+    ComparesPointer,
     /// No such map, or one without direct values.
     UnknownMap { index: i32, maps: usize },
     /// The base is no memory.
-    NotMemory { reg: Reg, found: Value },
+    NotMemory { reg: Reg },
     /// A lookup's result is used before it was compared with 0.
-    MayBeNull { reg: Reg, found: Value },
+    MayBeNull { reg: Reg },
     /// The access is not within its region for every value.
-    OutOfBounds { reg: Reg, found: Value, off: i64, length: u64, size: u32 },
+    OutOfBounds { reg: Reg, off: i64, length: u64, size: u32 },
     /// The stack is accessed at an offset that is not known.
-    VariableStack { reg: Reg, found: Value },
+    VariableStack { reg: Reg },
     /// Bytes of the stack are read that were not written, or are part of a pointer.
     StackNotInitialised { off: i64 },
     /// Rows and parameters are not written.
-    ReadOnly { reg: Reg, found: Value },
+    ReadOnly { reg: Reg },
     /// A pointer would be stored where others can read it.
-    PointerEscapes { found: Value },
+    PointerEscapes,
     /// A pointer is stored in part.
-    PartOfPointer { found: Value },
+    PartOfPointer,
     /// Too many pointers are kept on the stack.
-    TooManySpills { found: Value },
+    TooManySpills,
     /// An atomic operation on a pointer.
-    AtomicOnPointer { found: Value },
+    AtomicOnPointer,
     /// No such helper.
     UnknownHelper { id: i32 },
     /// A reserved argument.
-    MustBeZero { reg: Reg, found: Value },
+    MustBeZero { reg: Reg },
     /// The helper expects something else.
-    WrongArgument { reg: Reg, found: Value, wanted: &'static str },
+    WrongArgument { reg: Reg, wanted: &'static str },
     /// `emit` takes exactly one record.
-    RecordSize { reg: Reg, found: Value, size: u64 },
+    RecordSize { reg: Reg, size: u64 },
     /// A loop without a usable bound.
-    LoopTooLong { reg: Reg, found: Value, most: u64 },
+    LoopTooLong { reg: Reg, most: u64 },
     /// Calls are nested too deeply.
     TooDeep,
     /// r10 would be written.
@@ -126,6 +135,7 @@ impl fmt::Display for Value {
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "insn {}: ", self.pc)?;
+        let found = self.found;
         match self.kind {
             RejectionKind::BadLength { slots } => {
                 write!(f, "a program of {slots} slots; it has 1 to {INSNS_MAX}")
@@ -160,15 +170,15 @@ impl fmt::Display for Rejection {
                 f,
                 "{reg} holds nothing on some way here; set it on every way (calls clear r1 to r5)"
             ),
-            RejectionKind::NeedsNumber { reg, found } => {
+            RejectionKind::NeedsNumber { reg } => {
                 write!(f, "{reg} is {found}; a number is needed here, addresses are none")
             }
-            RejectionKind::PointerArithmetic { op, found } => write!(
+            RejectionKind::PointerArithmetic { op } => write!(
                 f,
                 "`{}` on {found}; pointers only move by 64-bit += and -= of a number",
                 op.symbol()
             ),
-            RejectionKind::ComparesPointer { found } => write!(
+            RejectionKind::ComparesPointer => write!(
                 f,
                 "compares {found}; of pointers only a lookup's result is compared, with 0"
             ),
@@ -177,18 +187,18 @@ impl fmt::Display for Rejection {
                 "there is no map {index} to use so; the program has {maps}, and only a direct one \
                  gives the address of its value"
             ),
-            RejectionKind::NotMemory { reg, found } => {
+            RejectionKind::NotMemory { reg } => {
                 write!(f, "{reg} is {found}, which is no memory; use a pointer to some")
             }
-            RejectionKind::MayBeNull { reg, found } => {
+            RejectionKind::MayBeNull { reg } => {
                 write!(f, "{reg} is {found}, it may be null; compare it with 0 first")
             }
-            RejectionKind::OutOfBounds { reg, found, off, length, size } => write!(
+            RejectionKind::OutOfBounds { reg, off, length, size } => write!(
                 f,
                 "{length} bytes at {reg} {off:+}, where {reg} is {found}; the region has {size} \
                  bytes, compare the offset with its bound first"
             ),
-            RejectionKind::VariableStack { reg, found } => {
+            RejectionKind::VariableStack { reg } => {
                 write!(f, "{reg} is {found}; the stack is used at constant offsets")
             }
             RejectionKind::StackNotInitialised { off } => write!(
@@ -196,23 +206,23 @@ impl fmt::Display for Rejection {
                 "the byte at fp{off:+} was not written on every way here, or is part of a pointer; \
                  write it first"
             ),
-            RejectionKind::ReadOnly { reg, found } => {
+            RejectionKind::ReadOnly { reg } => {
                 write!(f, "{reg} is {found}, which is read only; write to the stack or the state")
             }
-            RejectionKind::PointerEscapes { found } => write!(
+            RejectionKind::PointerEscapes => write!(
                 f,
                 "would store {found} where it can be read as a number; pointers stay on the stack"
             ),
-            RejectionKind::PartOfPointer { found } => {
+            RejectionKind::PartOfPointer => {
                 write!(f, "would store a part of {found}; store 8 bytes at a multiple of 8")
             }
-            RejectionKind::TooManySpills { found } => {
+            RejectionKind::TooManySpills => {
                 write!(
                     f,
                     "no room on the stack for {found}; it remembers {SPILLS} values, write over some"
                 )
             }
-            RejectionKind::AtomicOnPointer { found } => {
+            RejectionKind::AtomicOnPointer => {
                 write!(f, "an atomic operation on {found}; they are for numbers")
             }
             RejectionKind::UnknownHelper { id } => {
@@ -223,16 +233,16 @@ impl fmt::Display for Rejection {
                 }
                 Ok(())
             }
-            RejectionKind::MustBeZero { reg, found } => {
+            RejectionKind::MustBeZero { reg } => {
                 write!(f, "{reg} is {found}; it is reserved here and must be 0")
             }
-            RejectionKind::WrongArgument { reg, found, wanted } => {
+            RejectionKind::WrongArgument { reg, wanted } => {
                 write!(f, "{reg} is {found}; the helper takes {wanted}")
             }
-            RejectionKind::RecordSize { reg, found, size } => {
+            RejectionKind::RecordSize { reg, size } => {
                 write!(f, "{reg} is {found}; it must be {size}, the size of a record")
             }
-            RejectionKind::LoopTooLong { reg, found, most } => write!(
+            RejectionKind::LoopTooLong { reg, most } => write!(
                 f,
                 "may repeat {most} times, {reg} is {found}; at most {LOOP_MAX}, compare it first"
             ),

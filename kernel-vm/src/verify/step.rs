@@ -53,7 +53,7 @@ impl Verifier<'_, '_> {
                 }
                 let old = self.load(dst, off, size, false)?;
                 if old.kind != Kind::Scalar {
-                    return Err(self.reject(RejectionKind::AtomicOnPointer { found: old }));
+                    return Err(self.reject_found(RejectionKind::AtomicOnPointer, &old));
                 }
                 let new = mutant!(AtomicStoresOld, Scalar::any(), old.scalar);
                 self.store(dst, off, size, Value::scalar(new))?;
@@ -97,7 +97,7 @@ impl Verifier<'_, '_> {
         let value = self.readable(reg)?;
         match value.kind {
             Kind::Scalar => Ok(&value.scalar),
-            _ => Err(self.reject(RejectionKind::NeedsNumber { reg, found: *value })),
+            _ => Err(self.reject_found(RejectionKind::NeedsNumber { reg }, value)),
         }
     }
 
@@ -123,7 +123,7 @@ impl Verifier<'_, '_> {
             }
             _ => {
                 let found = *if a.kind == Kind::Scalar { b } else { a };
-                return Err(self.reject(RejectionKind::PointerArithmetic { op, found }));
+                return Err(self.reject_found(RejectionKind::PointerArithmetic { op }, &found));
             }
         };
         self.current.set(dst, value);
@@ -156,7 +156,7 @@ impl Verifier<'_, '_> {
                     Operand::Reg(reg) => reg,
                     Operand::Imm(_) => dst,
                 };
-                return Err(self.reject(RejectionKind::NeedsNumber { reg, found: value }));
+                return Err(self.reject_found(RejectionKind::NeedsNumber { reg }, &value));
             }
         };
         self.current.set(dst, value);
@@ -229,10 +229,10 @@ impl Verifier<'_, '_> {
         let test = matches!(cond, Cond::Eq | Cond::Ne) && width == Width::W64 && against_null;
         let Kind::MapValueOrNull { map, .. } = a.kind else {
             let found = *if a.kind == Kind::Scalar { b } else { a };
-            return Err(self.reject(RejectionKind::ComparesPointer { found }));
+            return Err(self.reject_found(RejectionKind::ComparesPointer, &found));
         };
         if !test {
-            return Err(self.reject(RejectionKind::ComparesPointer { found: *a }));
+            return Err(self.reject_found(RejectionKind::ComparesPointer, a));
         }
         let null = Value::scalar(Scalar::exactly(0));
         let value = Value::pointer(Kind::MapValue(map));
