@@ -41,16 +41,7 @@ impl Scalar {
             return Self::any();
         }
         let most = mutant!(LoadTooSmall, mask(bits), mask(bits.wrapping_sub(1)));
-        let any = Self {
-            bits: Tnum::ANY.truncate(bits),
-            wide: Bounds { umin: 0, umax: most, smin: 0, smax: most.cast_signed() },
-            low: match size {
-                Size::W | Size::Dw => Bounds::unsigned(32, 0, most),
-                Size::B | Size::H => {
-                    Bounds { umin: 0, umax: most, smin: 0, smax: most.cast_signed() }
-                }
-            },
-        };
+        let any = Self::range(0, most);
         if signed { any.sign_extended(bits, Width::W64) } else { any }
     }
 
@@ -209,13 +200,9 @@ impl Scalar {
     /// The low bits in another byte order.
     #[must_use]
     pub fn swapped(&self, order: ByteOrder, size: Size) -> Self {
-        if let Some(x) = self.exact() {
-            return Self::exactly(eval::byte_order(order, size, x));
-        }
-        let bits = Tnum {
-            value: eval::byte_order(order, size, self.bits.value),
-            unknown: eval::byte_order(order, size, self.bits.unknown),
-        };
+        let [value, unknown] =
+            [self.bits.value, self.bits.unknown].map(|x| eval::byte_order(order, size, x));
+        let bits = Tnum { value, unknown };
         Self { bits, ..Self::any() }.sharpened()
     }
 }

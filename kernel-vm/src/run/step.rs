@@ -9,7 +9,7 @@
 
 use super::call::Regs;
 use super::raw;
-use crate::isa::{AluOp, ByteOrder, Cond, Size, Width, code, eval, families};
+use crate::isa::{AluOp, ByteOrder, Cond, SOURCE_REG, Size, Width, code, eval, families};
 
 const W32: Width = Width::W32;
 const W64: Width = Width::W64;
@@ -86,19 +86,18 @@ macro_rules! define_step {
         )]
         #[inline(always)]
         pub(super) unsafe fn step(code: u8, insn: impl Operands, r: &mut Regs) -> Flow {
+            // Insns that are rare, slow or many share an arm for both kinds of second operand.
+            let second = |r: &Regs| if code & SOURCE_REG == 0 { insn.imm() } else { r[insn.src()] };
             let jump = |taken| if taken { Flow::Jump(insn.off()) } else { Flow::Next };
             match code {
                 $(
                     code::alu64_imm::$alu => r[insn.dst()] = eval::alu(W64, AluOp::$alu, r[insn.dst()], insn.imm()),
                     code::alu64_reg::$alu => r[insn.dst()] = eval::alu(W64, AluOp::$alu, r[insn.dst()], r[insn.src()]),
-                    code::alu32_imm::$alu => r[insn.dst()] = eval::alu(W32, AluOp::$alu, r[insn.dst()], insn.imm()),
-                    code::alu32_reg::$alu => r[insn.dst()] = eval::alu(W32, AluOp::$alu, r[insn.dst()], r[insn.src()]),
+                    code::alu32_imm::$alu | code::alu32_reg::$alu => r[insn.dst()] = eval::alu(W32, AluOp::$alu, r[insn.dst()], second(r)),
                 )*
                 $(
-                    code::alu64_imm::$udiv => r[insn.dst()] = divide(W64, AluOp::$udiv, AluOp::$sdiv, insn.off(), r[insn.dst()], insn.imm()),
-                    code::alu64_reg::$udiv => r[insn.dst()] = divide(W64, AluOp::$udiv, AluOp::$sdiv, insn.off(), r[insn.dst()], r[insn.src()]),
-                    code::alu32_imm::$udiv => r[insn.dst()] = divide(W32, AluOp::$udiv, AluOp::$sdiv, insn.off(), r[insn.dst()], insn.imm()),
-                    code::alu32_reg::$udiv => r[insn.dst()] = divide(W32, AluOp::$udiv, AluOp::$sdiv, insn.off(), r[insn.dst()], r[insn.src()]),
+                    code::alu64_imm::$udiv | code::alu64_reg::$udiv => r[insn.dst()] = divide(W64, AluOp::$udiv, AluOp::$sdiv, insn.off(), r[insn.dst()], second(r)),
+                    code::alu32_imm::$udiv | code::alu32_reg::$udiv => r[insn.dst()] = divide(W32, AluOp::$udiv, AluOp::$sdiv, insn.off(), r[insn.dst()], second(r)),
                 )*
                 code::alu64_imm::Mov => r[insn.dst()] = insn.imm(),
                 code::alu64_reg::Mov => r[insn.dst()] = match insn.off() {
@@ -116,10 +115,8 @@ macro_rules! define_step {
                 code::BE => r[insn.dst()] = eval::byte_order(ByteOrder::Be, swapped(insn.imm32()), r[insn.dst()]),
                 code::SWAP => r[insn.dst()] = eval::byte_order(ByteOrder::Swap, swapped(insn.imm32()), r[insn.dst()]),
                 $(
-                    code::jump64_imm::$cond => return jump(eval::condition(W64, Cond::$cond, r[insn.dst()], insn.imm())),
-                    code::jump64_reg::$cond => return jump(eval::condition(W64, Cond::$cond, r[insn.dst()], r[insn.src()])),
-                    code::jump32_imm::$cond => return jump(eval::condition(W32, Cond::$cond, r[insn.dst()], insn.imm())),
-                    code::jump32_reg::$cond => return jump(eval::condition(W32, Cond::$cond, r[insn.dst()], r[insn.src()])),
+                    code::jump64_imm::$cond | code::jump64_reg::$cond => return jump(eval::condition(W64, Cond::$cond, r[insn.dst()], second(r))),
+                    code::jump32_imm::$cond | code::jump32_reg::$cond => return jump(eval::condition(W32, Cond::$cond, r[insn.dst()], second(r))),
                 )*
                 $(
                     // SAFETY: the verifier proved the access in bounds of a region and

@@ -39,8 +39,8 @@ impl Default for State {
 }
 
 impl State {
-    /// A function's empty state.
-    pub(super) fn function(depth: u32) -> Self {
+    /// The state of a function that has been given nothing.
+    const BLANK: Self = {
         let mut regs = [Value::UNSET; REGS];
         if let Some(fp) = regs.last_mut() {
             *fp = Value::pointer(Kind::Stack);
@@ -54,10 +54,17 @@ impl State {
             value_times: [0; SPILLS],
             used: 0,
             lowest: SLOTS as u8,
-            depth,
+            depth: 1,
             clock: 0,
             next_free: 0,
         }
+    };
+
+    /// A function's empty state.
+    pub(super) fn function(depth: u32) -> Self {
+        let mut state = Self::BLANK;
+        state.depth = depth;
+        state
     }
 
     /// What the program starts with.
@@ -153,16 +160,22 @@ impl State {
         }
     }
 
-    /// Changes the kind of every value of one kind: what a null test proves.
-    pub(super) fn replace_kind(&mut self, from: Kind, to: Value) {
+    /// Which values, of registers and remembered, are of one kind; a bit each.
+    pub(super) fn all_of(&self, kind: Kind) -> u32 {
+        let values = self.regs.iter().chain(&self.values).rev();
+        values.fold(0, |all, value| all << 1 | u32::from(value.kind == kind))
+    }
+
+    /// Makes these values `to`.
+    pub(super) fn replace(&mut self, mut which: u32, to: &Value) {
+        let now = self.tick();
         let values = self.regs.iter_mut().chain(&mut self.values);
         let times = self.times.iter_mut().chain(&mut self.value_times);
-        for (value, time) in values.zip(times).filter(|(value, _)| value.kind == from) {
-            *time = 0;
-            *value = match to.kind {
-                Kind::Scalar => to,
-                kind => Value { kind, scalar: value.scalar },
-            };
+        for (value, time) in values.zip(times) {
+            if which & 1 != 0 {
+                (*value, *time) = (*to, now);
+            }
+            which >>= 1;
         }
     }
 

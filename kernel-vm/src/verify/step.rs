@@ -144,21 +144,13 @@ impl Verifier<'_, '_> {
     }
 
     fn mov(&mut self, width: Width, dst: Reg, src: Operand) -> Result<(), Refused> {
-        let value = self.operand(src)?;
-        let value = match (width, value.kind, src) {
-            (Width::W64, _, _) => value,
-            (Width::W32, Kind::Scalar, Operand::Imm(imm)) => {
-                Value::scalar(Scalar::exactly(u64::from(imm.cast_unsigned())))
-            }
-            (Width::W32, Kind::Scalar, Operand::Reg(_)) => Value::scalar(value.scalar.low_half()),
-            (Width::W32, _, _) => {
-                let reg = match src {
-                    Operand::Reg(reg) => reg,
-                    Operand::Imm(_) => dst,
-                };
+        let mut value = self.operand(src)?;
+        if width == Width::W32 {
+            if let (Operand::Reg(reg), true) = (src, value.kind.is_pointer()) {
                 return Err(self.reject_found(RejectionKind::NeedsNumber { reg }, &value));
             }
-        };
+            value.scalar = value.scalar.low_half();
+        }
         self.current.set(dst, value);
         Ok(())
     }
@@ -227,9 +219,9 @@ impl Verifier<'_, '_> {
     ) -> Result<bool, Refused> {
         let against_null = b.kind == Kind::Scalar && b.scalar.exact() == Some(0);
         let test = matches!(cond, Cond::Eq | Cond::Ne) && width == Width::W64 && against_null;
-        let Kind::MapValueOrNull { map, .. } = a.kind else {
-            let found = *if a.kind == Kind::Scalar { b } else { a };
-            return Err(self.reject_found(RejectionKind::ComparesPointer, &found));
+        let Kind::MapValueOrNull { map, id } = a.kind else {
+            let found = if a.kind == Kind::Scalar { b } else { a };
+            return Err(self.reject_found(RejectionKind::ComparesPointer, found));
         };
         if !test {
             return Err(self.reject_found(RejectionKind::ComparesPointer, a));
@@ -239,17 +231,14 @@ impl Verifier<'_, '_> {
         let equal = mutant!(NullWaysSwapped, cond == Cond::Eq, cond != Cond::Eq);
         let (here, there) = if equal { (value, null) } else { (null, value) };
         // Merged ids may be of different lookups: only this register is proven then.
-        if a.kind == (Kind::MapValueOrNull { map, id: u32::MAX }) {
-            self.current.set(dst, there);
-            self.send_current()?;
-            self.current.set(dst, here);
+        let proven = if id == u32::MAX {
+            1u32.wrapping_shl(dst.index() as u32)
         } else {
-            let past = self.current.clone();
-            self.current.replace_kind(a.kind, there);
-            self.send_current()?;
-            self.current = past;
-            self.current.replace_kind(a.kind, here);
-        }
+            self.current.all_of(a.kind)
+        };
+        self.current.replace(proven, &there);
+        self.send_current()?;
+        self.current.replace(proven, &here);
         Ok(true)
     }
 
