@@ -90,6 +90,7 @@ pub(super) fn check_size(program: &[RawInsn], scratch: &Scratch<'_>) -> Result<(
 impl Verifier<'_, '_> {
     /// Checks where `insn` at `pc` stands and where it leads, whatever the values are; what
     /// the note says of the state that waits here.
+    #[inline(always)]
     pub(super) fn follow(&mut self, insn: &Insn) -> Result<u32, Refused> {
         let pc = self.pc;
         let Ways { flags: ways, cost, off } = ways(insn);

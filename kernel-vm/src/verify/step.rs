@@ -6,6 +6,7 @@ use crate::isa::{AluOp, AtomicOp, Callee, Cond, Insn, Operand, Reg, Size, Wide, 
 
 impl Verifier<'_, '_> {
     /// Runs `insn` on the current state; whether the next insn is reached.
+    #[inline(always)]
     pub(super) fn step(&mut self, insn: &Insn) -> Result<bool, Refused> {
         if written(insn) == Some(Reg::R10) {
             return Err(self.reject(RejectionKind::WritesFramePointer));
