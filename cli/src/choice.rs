@@ -96,7 +96,10 @@ impl Choice {
             }
         }
         if all.is_empty() {
-            return Err(Failure::new(Exit::BadInput, "the object has no filter of kfilter's"));
+            let names: Vec<_> = self.files.iter().map(|path| path.display().to_string()).collect();
+            let message = format!("there is no filter of kfilter's in {}", names.join(", "));
+            return Err(Failure::new(Exit::BadInput, message)
+                .help("make an object of a filter with `kfilter compile`"));
         }
         let is_wanted =
             |filter: &FilterMeta| self.filters.is_empty() || self.filters.contains(&filter.name);

@@ -96,7 +96,8 @@ fn foreign_files_are_named_for_what_they_are() {
     assert!(message.contains("not a BPF object") || message.contains("more than"), "{message}");
     let mut other = SWEEP.to_vec();
     other[5] = 2;
-    insta::assert_snapshot!(refused(&other), @"section `ELF header`, byte 0x0: not a BPF object in little endian (class 2, data 2)");
+    other[16..20].copy_from_slice(&[0, 1, 0, 247]);
+    insta::assert_snapshot!(refused(&other), @"section `ELF header`, byte 0x0: not a BPF object in little endian: REL for BPF, 64 bits, big endian");
     insta::assert_snapshot!(refused(&SWEEP[..1000]), @"section `ELF header`, byte 0x28: the section table lies outside of its section");
 }
 

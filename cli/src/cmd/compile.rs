@@ -41,8 +41,9 @@ pub(crate) fn run(args: &Args, color: ColorChoice) -> Result<Exit, Failure> {
     let text = match input::read(&args.file)? {
         Input::Source(text) => text,
         Input::Object(_) => {
-            let message = format!("{} is an object already", args.file.display());
-            return Err(Failure::new(Exit::BadInput, message));
+            let message = format!("{} is an ELF file, not a filter's text", args.file.display());
+            return Err(Failure::new(Exit::BadInput, message)
+                .help("`kfilter run` takes objects as they are"));
         }
     };
     let compiled = input::compile(&args.file, &text, color, &mut |note| {

@@ -1,6 +1,7 @@
 //! Whatever is handed in, the answer is a clear error and exit status 2.
 
 use crate::support::{Scratch, first, kfilter, kfilter_reading};
+use std::io::Read as _;
 
 /// Commands that take a file of filters.
 const COMMANDS: [&[&str]; 3] =
@@ -114,8 +115,31 @@ fn objects_may_be_cut_or_damaged_anywhere() {
 
 #[test]
 fn foreign_objects_are_refused() {
-    let said = kfilter(["run", env!("CARGO_BIN_EXE_kfilter")]).exits(2);
-    assert!(said.stderr.contains("error"), "{}", said.stderr);
+    let scratch = Scratch::new();
+    let mut program = Vec::new();
+    let binary = std::fs::File::open(env!("CARGO_BIN_EXE_kfilter")).expect("the binary");
+    binary.take(8192).read_to_end(&mut program).expect("its beginning");
+    let path = scratch.file("program", program);
+    for command in [&["run"][..], &["check"], &["load"]] {
+        let said = kfilter(command.iter().copied().chain([path.as_str()])).exits(2);
+        assert!(said.stderr.contains("not a BPF object"), "{}", said.stderr);
+        assert!(said.stderr.contains(&path), "{}", said.stderr);
+    }
+    let said = kfilter(["compile", &path]).exits(2);
+    assert!(said.stderr.contains("not a filter's text"), "{}", said.stderr);
+
+    // What other compilers make has no sections of ours.
+    let made = scratch.path().join("made.bpf.o");
+    let made = made.to_str().expect("a plain path");
+    kfilter(["compile", &scratch.file("first.kf", first()), "-o", made]).exits(0);
+    let mut object = std::fs::read(made).expect("an object");
+    let name = b".kfilter.";
+    while let Some(at) = object.windows(name.len()).position(|bytes| bytes == name) {
+        object[at + 1] = b'x';
+    }
+    let said = kfilter(["run", &scratch.file("other.bpf.o", object)]).exits(2);
+    assert!(said.stderr.contains("no filter of kfilter's in"), "{}", said.stderr);
+    assert!(said.stderr.contains("kfilter compile"), "{}", said.stderr);
 }
 
 #[test]

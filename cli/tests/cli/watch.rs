@@ -4,9 +4,24 @@ use crate::support::{Scratch, command, kfilter, skipped};
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
-/// A process that is ours to watch.
-fn sleeper() -> Child {
-    Command::new("sleep").arg("600").spawn().expect("sleep runs")
+/// A process that is ours to watch, and ends with the test.
+struct Sleeper(Child);
+
+impl Sleeper {
+    fn start() -> Self {
+        Self(Command::new("sleep").arg("600").spawn().expect("sleep runs"))
+    }
+
+    fn id(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _reaped = self.0.wait();
+    }
 }
 
 fn event(lines: &mut impl Iterator<Item = std::io::Result<String>>) -> serde_json::Value {
@@ -17,7 +32,7 @@ fn event(lines: &mut impl Iterator<Item = std::io::Result<String>>) -> serde_jso
 #[test]
 fn an_offender_enters_and_is_gone() {
     let scratch = Scratch::new();
-    let mut victim = sleeper();
+    let victim = Sleeper::start();
     let id = victim.id();
     let text =
         format!("filter victim on process {{ where vpid == {id} emit vpid, pid, start_time }}\n");
@@ -33,8 +48,7 @@ fn an_offender_enters_and_is_gone() {
     assert_eq!(enter["action"], "would", "{enter}");
     assert_eq!(enter["rule"], "victim", "{enter}");
     assert_eq!(enter["values"]["vpid"], id, "{enter}");
-    victim.kill().expect("it is ours");
-    victim.wait().expect("it ends");
+    drop(victim);
     if enter["pid"] == id {
         let gone = event(&mut lines);
         assert_eq!(gone["event"], "gone", "{gone}");
@@ -48,13 +62,12 @@ fn an_offender_enters_and_is_gone() {
 #[test]
 fn an_end_is_orderly_and_releases() {
     let scratch = Scratch::new();
-    let mut victim = sleeper();
+    let victim = Sleeper::start();
     let id = victim.id();
     let text = format!("filter victim on process {{ where vpid == {id} emit pid, start_time }}\n");
     let path = scratch.file("victim.kf", text);
     let said = kfilter(["watch", "--every", "10ms", "--count", "2", &path]).exits(0);
-    victim.kill().expect("it is ours");
-    victim.wait().expect("it ends");
+    drop(victim);
     let events: Vec<&str> = said.stdout.lines().collect();
     assert_eq!(events.len(), 2, "{said:?}");
     assert!(events[1].contains("\"release\"") && events[1].contains("kfilter stops"), "{said:?}");
@@ -78,18 +91,19 @@ fn nice(pid: u32) -> i64 {
 #[test]
 fn limits_act_only_when_told_to_and_are_undone() {
     let scratch = Scratch::new();
-    let mut victim = sleeper();
+    let victim = Sleeper::start();
     let id = victim.id();
+    let before = nice(id);
     let text = format!(
         "filter victim on process {{\n where vpid == {id}\n emit pid, vpid\n \
-         limit {{ after 0s nice 7 }}\n}}\n"
+         limit {{ after 0s nice 17 }}\n}}\n"
     );
     let path = scratch.file("victim.kf", text);
     let state = scratch.path().join("state");
     let state = state.to_str().expect("a plain path");
     let base = ["watch", "--every", "20ms", "--state", state, "--count", "2"];
     let would = kfilter(base.iter().chain(&[path.as_str()])).exits(0);
-    assert_eq!(nice(id), 0, "nothing was to be done");
+    assert_eq!(nice(id), before, "nothing was to be done");
 
     let mut watch = command(["watch", "--every", "20ms", "--state", state])
         .args(["--enforce", "--unprotected", &path])
@@ -101,9 +115,9 @@ fn limits_act_only_when_told_to_and_are_undone() {
     let (enter, limit) = (event(&mut lines), event(&mut lines));
     if enter["pid"] == id {
         assert_eq!((&enter["event"], &limit["event"]), (&"enter".into(), &"limit".into()));
-        assert_eq!((&limit["action"], &limit["rung"]), (&"did".into(), &"nice 7".into()));
+        assert_eq!((&limit["action"], &limit["rung"]), (&"did".into(), &"nice 17".into()));
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-        while nice(id) != 7 {
+        while nice(id) != 17 {
             assert!(std::time::Instant::now() < deadline, "it is still {}", nice(id));
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
@@ -112,15 +126,13 @@ fn limits_act_only_when_told_to_and_are_undone() {
         assert!(stopped.expect("kill runs").success());
         assert_eq!(event(&mut lines)["event"], "release");
         assert!(watch.wait().expect("it ends").success());
-        assert_eq!(nice(id), 0, "the old value is back");
+        assert_eq!(nice(id), before, "the old value is back");
         let kinds = |text: &str| text.matches("\"event\":\"enter\"").count();
         assert_eq!(kinds(&would.stdout), 1, "{would:?}");
-        assert!(would.stdout.contains("\"action\":\"would\",\"rung\":\"nice 7\""), "{would:?}");
+        assert!(would.stdout.contains("\"action\":\"would\",\"rung\":\"nice 17\""), "{would:?}");
     } else {
         skipped("limits_act_only_when_told_to_and_are_undone", "in a pid namespace");
         watch.kill().expect("it is ours");
         watch.wait().expect("it ends");
     }
-    victim.kill().expect("it is ours");
-    victim.wait().expect("it ends");
 }

@@ -25,7 +25,7 @@ pub enum ObjectErrorKind {
         reason: String,
     },
     /// An ELF file for something else.
-    #[error("not a BPF object in little endian ({found})")]
+    #[error("not a BPF object in little endian: {found}")]
     NotBpf {
         /// What it is.
         found: String,

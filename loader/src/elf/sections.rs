@@ -9,7 +9,9 @@ use super::{
 use crate::btf::{Btf, ext::Ext};
 use goblin::container::{Container, Ctx, Endian};
 use goblin::elf::RelocSection;
-use goblin::elf::header::{EI_CLASS, EI_DATA, ELFCLASS64, ELFDATA2LSB, EM_BPF, ET_REL, Header};
+use goblin::elf::header::{
+    EI_CLASS, EI_DATA, ELFCLASS64, ELFDATA2LSB, EM_BPF, ET_REL, Header, et_to_str, machine_to_str,
+};
 use goblin::elf::section_header::{
     SHF_EXECINSTR, SHT_NOBITS, SHT_PROGBITS, SHT_REL, SHT_RELA, SHT_SYMTAB, SectionHeader,
 };
@@ -257,23 +259,35 @@ impl<'a> File<'a> {
 
 fn header(bytes: &[u8]) -> Result<Header, ObjectError> {
     let at = "ELF header";
-    let not_bpf = |found: String| ObjectError::new(at, 0, ObjectErrorKind::NotBpf { found });
     let ident = bytes.get(..16).unwrap_or_default();
     if ident.get(..4) != Some(b"\x7fELF") {
         let kind = ObjectErrorKind::Elf { reason: "not an ELF file".into() };
         return Err(ObjectError::new(at, 0, kind));
     }
-    if ident[EI_CLASS] != ELFCLASS64 || ident[EI_DATA] != ELFDATA2LSB {
-        return Err(not_bpf(format!("class {}, data {}", ident[EI_CLASS], ident[EI_DATA])));
-    }
     let header = goblin::elf::Elf::parse_header(bytes).map_err(|e| elf_error(at, 0, &e))?;
-    if header.e_machine != EM_BPF || header.e_type != ET_REL {
-        return Err(not_bpf(format!("machine {}, type {}", header.e_machine, header.e_type)));
+    let is_ours = header.e_ident[EI_CLASS] == ELFCLASS64 && header.e_ident[EI_DATA] == ELFDATA2LSB;
+    if !is_ours || header.e_machine != EM_BPF || header.e_type != ET_REL {
+        return Err(ObjectError::new(at, 0, ObjectErrorKind::NotBpf { found: describe(&header) }));
     }
     if u64::from(header.e_shentsize) != SECTION_HEADER_BYTES {
         return Err(ObjectError::malformed(at, 0x3a, "section headers of another size"));
     }
     Ok(header)
+}
+
+/// What a foreign file is, in the words of readelf.
+fn describe(header: &Header) -> String {
+    let bits = if header.e_ident[EI_CLASS] == ELFCLASS64 { 64 } else { 32 };
+    let order = if header.e_ident[EI_DATA] == ELFDATA2LSB { "little" } else { "big" };
+    let machine = match machine_to_str(header.e_machine) {
+        "EM_UNKNOWN" => format!("machine {}", header.e_machine),
+        name => name.to_owned(),
+    };
+    let kind = match et_to_str(header.e_type) {
+        "UNKNOWN_ET" => format!("type {}", header.e_type),
+        name => name.to_owned(),
+    };
+    format!("{kind} for {machine}, {bits} bits, {order} endian")
 }
 
 fn contents<'a>(
