@@ -34,12 +34,20 @@ pub(crate) struct Failure {
     pub(crate) help: Vec<String>,
     /// A longer text that says it all, as it is; shown in the place of the message.
     pub(crate) details: String,
+    /// Lines of another's log that show how it came to this.
+    pub(crate) log: Vec<String>,
 }
 
 impl Failure {
     /// A failure with a message and no advice.
     pub(crate) fn new(exit: Exit, message: impl Display) -> Self {
-        Self { exit, message: message.to_string(), help: Vec::new(), details: String::new() }
+        Self {
+            exit,
+            message: message.to_string(),
+            help: Vec::new(),
+            details: String::new(),
+            log: Vec::new(),
+        }
     }
 
     /// The same with one more line of advice.
@@ -61,6 +69,12 @@ impl Failure {
     /// The same with a text that is shown in the place of the message.
     pub(crate) fn details(mut self, text: String) -> Self {
         self.details = text;
+        self
+    }
+
+    /// The same with lines of a log below the message.
+    pub(crate) fn log(mut self, lines: Vec<String>) -> Self {
+        self.log = lines;
         self
     }
 }

@@ -56,11 +56,21 @@ fn report(failure: &Failure, color: output::terminal::ColorChoice) {
     let style = output::terminal::Style::for_stderr(color);
     let mut text = failure.details.clone();
     if text.is_empty() && !failure.message.is_empty() {
-        text = format!("{}: {}\n", style.red("error"), failure.message);
+        text = format!("{}: {}\n", style.red("error"), shown(&failure.message));
+    }
+    for line in &failure.log {
+        text.push_str(&format!("  | {}\n", shown(line)));
     }
     for line in &failure.help {
-        text.push_str(&format!("  {}: {line}\n", style.bold("help")));
+        text.push_str(&format!("  {}: {}\n", style.bold("help"), shown(line)));
     }
     // When standard error is closed there is nobody left to tell.
     let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// A message, which may quote names of files and lines of objects, line by line without
+/// what would steer the terminal.
+fn shown(message: &str) -> String {
+    let lines: Vec<String> = message.lines().map(output::escape::line).collect();
+    lines.join("\n")
 }

@@ -252,9 +252,41 @@ pub(crate) fn failure(error: &LoadError) -> Failure {
         ErrorClass::Host => Exit::CannotRun,
         ErrorClass::Privilege => Exit::NoPrivilege,
     };
-    let failure = Failure::new(exit, error);
+    let log = if let LoadError::Rejected(rejection) = error {
+        log_end(&rejection.log)
+    } else {
+        Vec::new()
+    };
+    let failure = Failure::new(exit, error).log(log);
     match way_out(error.class()) {
         Some(line) => failure.help(line),
         None => failure,
+    }
+}
+
+/// Lines of a verifier's log that are shown.
+const LOG_LINES: usize = 16;
+
+/// The end of a verifier's log, where the reason stands, and how much went before.
+fn log_end(log: &str) -> Vec<String> {
+    let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+    let before = lines.len().saturating_sub(LOG_LINES);
+    let cut = (before > 0).then(|| format!("the verifier's log, after {before} lines:"));
+    let title = cut.unwrap_or_else(|| "the verifier's log:".to_owned());
+    let shown = lines[before..].iter().map(|line| (*line).to_owned());
+    std::iter::once(title).chain(shown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::log_end;
+
+    #[test]
+    fn the_end_of_a_log_is_shown() {
+        let text: String = (0..40).map(|n| format!("line {n}\n\n")).collect();
+        let shown = log_end(&text);
+        assert_eq!((shown.len(), shown[16].as_str()), (17, "line 39"));
+        assert_eq!(shown[0], "the verifier's log, after 24 lines:");
+        assert_eq!(log_end("a\n"), ["the verifier's log:", "a"]);
     }
 }

@@ -6,7 +6,7 @@
 //! **Invariant**: a feature is reported to work only after the kernel accepted a use of it;
 //! a version number decides nothing. Whatever was loaded to try is gone afterwards.
 
-mod machine;
+pub(crate) mod machine;
 mod probe;
 mod probes;
 

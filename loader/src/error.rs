@@ -118,8 +118,11 @@ impl LoadError {
             | Self::NotLoaded { .. }
             | Self::Name { .. } => ErrorClass::Input,
             Self::Syscall { source, .. } if source.errno.is_privilege() => ErrorClass::Privilege,
-            // Without CAP_PERFMON the verifier refuses what it would let pass with it.
-            Self::Rejected(rejection) if rejection.errno.0 == libc::EPERM => ErrorClass::Privilege,
+            Self::Rejected(rejection)
+                if rejection.lacks.is_some() || rejection.errno.0 == libc::EPERM =>
+            {
+                ErrorClass::Privilege
+            }
             Self::Relocation(_)
             | Self::Rejected(_)
             | Self::Syscall { .. }

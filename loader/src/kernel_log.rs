@@ -7,7 +7,7 @@ use crate::sys::Errno;
 
 /// A program that the verifier refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the kernel refused program `{program}` ({errno}){}{message}", self.place())]
+#[error("the kernel refused program `{program}` ({errno}){}{message}{}", self.place(), self.lack())]
 pub struct Rejection {
     /// The program.
     pub program: String,
@@ -21,6 +21,9 @@ pub struct Rejection {
     pub line: Option<SourceLine>,
     /// The verifier's view of the registers there.
     pub registers: Option<String>,
+    /// The capability that the loading process lacks, and with which the verifier lets more
+    /// pass.
+    pub lacks: Option<&'static str>,
     /// The whole log.
     pub log: String,
 }
@@ -44,6 +47,10 @@ impl Rejection {
             Some(at) => format!(" at {}:{}: `{}`: ", at.file, at.line, at.text.trim()),
             None => ": ".to_owned(),
         }
+    }
+
+    fn lack(&self) -> String {
+        self.lacks.map_or_else(String::new, |name| format!(" ({name} is not held)"))
     }
 
     /// Reads the log of a refused program; `line_of` finds the source of a slot.
@@ -85,6 +92,7 @@ impl Rejection {
             slot,
             line: slot.and_then(line_of),
             registers,
+            lacks: None,
             log: log.to_owned(),
         }
     }

@@ -19,6 +19,19 @@ pub(crate) fn visible(bytes: &[u8]) -> String {
     out
 }
 
+/// A line of text of ours that quotes others: control characters become `\xNN`.
+pub(crate) fn line(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c != '\t' && is_unsafe_to_show(c) {
+            c.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| push_hex(&mut out, byte));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 /// `bytes` as text with every character that it holds; only bytes that are not UTF-8
 /// become `\xNN`. For formats that have an escape of their own for the rest.
 pub(crate) fn utf8(bytes: &[u8]) -> String {
@@ -67,6 +80,11 @@ mod tests {
         assert_eq!(visible("žluť".as_bytes()), "žluť");
         assert_eq!(visible(b"\xc5\xff"), "\\xc5\\xff");
         assert_eq!(visible("a\u{202e}b\u{85}".as_bytes()), "a\\xe2\\x80\\xaeb\\xc2\\x85");
+    }
+
+    #[test]
+    fn a_line_that_quotes_others_keeps_its_backslashes() {
+        assert_eq!(line("a\\b\tc\x1b[2J\u{202e}"), "a\\b\tc\\x1b[2J\\xe2\\x80\\xae");
     }
 
     #[test]

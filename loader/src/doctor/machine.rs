@@ -23,15 +23,27 @@ pub(super) fn release(sys: &dyn Sys) -> String {
 }
 
 pub(super) fn capabilities(sys: &dyn Sys) -> Vec<Capability> {
-    let effective = sys.read_text(Path::new("/proc/self/status")).ok().and_then(|text| {
-        let line = text.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
-        u64::from_str_radix(line.trim(), 16).ok()
-    });
+    let effective = effective(sys);
     let held = |number| effective.map(|bits| bits >> number & 1 != 0);
     CAPABILITIES
         .iter()
         .map(|&(number, name, purpose)| Capability { name, purpose, held: held(number) })
         .collect()
+}
+
+/// Whether this process is known to have neither `name` nor what stands for it.
+pub(crate) fn lacks(sys: &dyn Sys, name: &str) -> bool {
+    let bit = |name: &str| {
+        CAPABILITIES.iter().find(|known| known.1 == name).map_or(0, |known| 1_u64 << known.0)
+    };
+    effective(sys).is_some_and(|bits| bits & (bit(name) | bit("CAP_SYS_ADMIN")) == 0)
+}
+
+/// The capabilities in effect, one a bit.
+fn effective(sys: &dyn Sys) -> Option<u64> {
+    let text = sys.read_text(Path::new("/proc/self/status")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
 }
 
 /// Whether /proc can be walked.

@@ -6,6 +6,7 @@
 use super::Types;
 use super::maps::{Plan, records_bytes, thread_count};
 use crate::btf::kernel::Wanted;
+use crate::doctor::machine;
 use crate::error::LoadError;
 use crate::host::Request;
 use crate::insn;
@@ -248,17 +249,27 @@ fn load_program(
             Err(_) => break,
         }
     }
-    Err(refused(request, program, first, &text_of(&log)))
+    Err(refused(sys, request, program, first, &text_of(&log)))
 }
 
 /// The error for a program that was refused.
-fn refused(request: &Request<'_>, program: &Linked, error: SyscallError, log: &str) -> LoadError {
+fn refused(
+    sys: &dyn Sys,
+    request: &Request<'_>,
+    program: &Linked,
+    error: SyscallError,
+    log: &str,
+) -> LoadError {
     // Without a word from the verifier it was not the verifier: privilege, memory, limits.
     if log.trim().is_empty() {
         return LoadError::syscall(format!("loading program `{}`", program.name))(error);
     }
     let line_of = |slot| program.line_of(request.object, slot);
     let mut rejection = Rejection::from_log(&program.name, error.errno, log, line_of);
+    // CAP_BPF alone gets a program as far as the verifier, which then trusts no pointer.
+    if machine::lacks(sys, "CAP_PERFMON") {
+        rejection.lacks = Some("CAP_PERFMON");
+    }
     let lacks = rejection.slot.and_then(|slot| {
         program.poisoned.iter().find(|(poisoned, _)| *poisoned == slot).map(|(_, what)| what)
     });

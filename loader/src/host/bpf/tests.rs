@@ -73,6 +73,23 @@ fn missing_privilege_is_told_apart() {
 }
 
 #[test]
+fn a_verifier_that_asks_for_a_capability_is_told_apart() {
+    let log = "7: (1d) if r0 == r6 goto pc+1\nR0 pointer comparison prohibited\n";
+    let refusing = |capabilities: &str| {
+        let status = format!("Name:\tx\nCapEff:\t{capabilities}\n");
+        Fake::new().refusing(libc::EACCES, log).file("/proc/self/status", &status)
+    };
+    let Some((_, session)) = load(refusing("0000008000000000")) else { return };
+    let error = session.unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Privilege);
+    insta::assert_snapshot!(error, @"the kernel refused program `sweep_hog` (EACCES) at ././././././././loader/tests/objects/sweep.bpf.c:77: `if (__sync_val_compare_and_swap(&hog_stats.busy, 0, 1))`: R0 pointer comparison prohibited (CAP_PERFMON is not held)");
+    for enough in ["000000c000000000", "0000000000200000"] {
+        let Some((_, session)) = load(refusing(enough)) else { return };
+        assert_eq!(session.unwrap_err().class(), ErrorClass::Host);
+    }
+}
+
+#[test]
 fn a_kernel_without_types_is_named() {
     let object = Object::parse(SWEEP).unwrap();
     let request = Request::new(&object, "hog", &[], SystemValues::default()).unwrap();
