@@ -121,7 +121,7 @@ impl Handle {
     /// Opens the loaded filter `name`.
     pub(crate) fn open(name: &str) -> Result<Self, Failure> {
         let (meta, session) = Pins::running().open(name)?;
-        Ok(Self::new(meta.filter, Box::new(session)))
+        Ok(Self::new(meta.filter, session))
     }
 
     fn new(filter: FilterMeta, session: Box<dyn Session>) -> Self {

@@ -126,7 +126,7 @@ impl Selection {
             hold: Duration::ZERO,
             host: HostKind::Bpf,
             has_history: true,
-            session: Box::new(session),
+            session,
         })
     }
 

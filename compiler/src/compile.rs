@@ -109,6 +109,7 @@ impl Build {
             global: Vec::new(),
             maps: Vec::new(),
             rodata: Vec::new(),
+            constants: Vec::new(),
             scratch: Vec::new(),
             vm: Vec::new(),
         };
@@ -129,6 +130,7 @@ impl Build {
         self.bounds.push(Bounds::new(filter, &plan, &sweep, &linked));
         let mut meta = meta::filter(filter, &plan, rodata, self.bss, self.vm_block(&linked));
         meta.bpf.resident = Some(meta::resident(&filter.name, sweep.resident_stats));
+        meta.bpf.reader = Some(meta::reader(&filter.name, &sweep.switch));
         if let Some(group) = &plan.group {
             let finish = vm::compile(filter, &plan, Stage::Groups).map_err(too_far)?;
             let linked = vm_section::link(&finish).map_err(too_far)?;
@@ -136,13 +138,15 @@ impl Build {
         }
         self.module.meta.filters.push(meta);
         self.module.rodata.extend(meta::defaults(filter, &plan));
+        self.module.rodata.extend(vec![0; sweep.switch.ty.size() as usize]);
+        self.module.constants.push(sweep.switch);
         self.module.programs.push(sweep.program);
-        self.module.programs.extend(sweep.reader);
+        self.module.programs.push(sweep.reader);
         self.module.programs.extend(sweep.resident.programs);
         self.module.maps.extend(sweep.maps);
         self.module.subprograms.extend(sweep.subprograms);
         self.module.subprograms.extend(sweep.resident.subprograms);
-        self.module.global.extend(sweep.global.into_iter().map(|name| (name, 0)));
+        self.module.global.extend(sweep.global);
         self.module.scratch.extend(sweep.scratch);
         self.routines.extend(sweep.routines);
         self.bss += sweep.bss_bytes.next_multiple_of(8);

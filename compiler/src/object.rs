@@ -42,6 +42,8 @@ pub struct Module {
     pub maps: Vec<Map>,
     /// The contents of `.rodata`: the blocks that the metadata names.
     pub rodata: Vec<u8>,
+    /// What else is in `.rodata` beside the blocks of parameters.
+    pub constants: Vec<Scratch>,
     /// What else is in `.bss` beside the blocks of statistics that the metadata names.
     pub scratch: Vec<Scratch>,
     /// The contents of `.kfilter.vm`.
@@ -129,12 +131,12 @@ pub enum MapKind {
     TaskStorage = 29,
 }
 
-/// A variable in `.bss` that only programs use.
+/// A variable that is no block of the metadata's: in `.bss` one that only programs use.
 #[derive(Clone, Debug)]
 pub struct Scratch {
     /// Its symbol.
     pub name: String,
-    /// Bytes from the start of `.bss`, a multiple of 8.
+    /// Bytes from the start of the section, a multiple of 8.
     pub offset: u32,
     /// Its type.
     pub ty: DataType,

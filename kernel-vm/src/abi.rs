@@ -121,8 +121,9 @@ pub struct ResidentStats {
 /// Bytes of [`ResidentStats`].
 pub const RESIDENT_STATS_BYTES: usize = core::mem::size_of::<ResidentStats>();
 
-/// Bytes of what ends each sweep that put records into a resident filter's ring buffer: the
-/// first bytes of its [`SweepStats`]. No record has this size, as theirs are multiples of 8.
+/// Bytes of what ends each sweep that put records into a resident filter's ring buffer, and
+/// of what ends the records that are read from a filter's file: the first bytes of the
+/// sweep's [`SweepStats`]. No record has this size, as theirs are multiples of 8.
 pub const SWEEP_END_BYTES: usize = 68;
 const _: () = assert!(SWEEP_END_BYTES <= SWEEP_STATS_BYTES && !SWEEP_END_BYTES.is_multiple_of(8));
 

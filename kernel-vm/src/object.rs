@@ -264,6 +264,20 @@ pub struct BpfMeta {
     /// What lets the filter sweep by itself.
     #[serde(default)]
     pub resident: Option<ResidentMeta>,
+    /// What lets consumers read it as a file.
+    #[serde(default)]
+    pub reader: Option<ReaderMeta>,
+}
+
+/// What lets consumers read a filter as a file, without any privilege.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReaderMeta {
+    /// The `iter.s/task` program, to be linked to a single thread: each read is a sweep.
+    pub program: String,
+    /// A `u64` in `.rodata`: 0 to read records, which the first
+    /// [`crate::abi::SWEEP_END_BYTES`] of the sweep's [`crate::abi::SweepStats`] end, or
+    /// nothing at all while another sweep runs; 1 to read lines for people.
+    pub as_lines: Block,
 }
 
 /// What lets a filter sweep by itself, in the kernel.

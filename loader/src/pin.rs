@@ -8,7 +8,8 @@
 //!     bss       the statistics
 //!     rodata    system values and parameters
 //!     state     history, if the filter keeps any
-//!     read      an iterator: reading it is a sweep; if the object has such a program
+//!     read      an iterator: reading it is a sweep, and gives records
+//!     text      the same, as lines for people
 //!     timer     what makes it sweep by itself, and the program that ends that,
 //!     stop      if it is resident
 //! ```
@@ -18,15 +19,16 @@
 
 mod directory;
 mod meta;
+mod reader;
 mod resident;
 
 pub use meta::PinMeta;
+pub use reader::FileSession;
 pub use resident::PERIOD_MIN;
 
-use crate::elf::Object;
 use crate::error::LoadError;
-use crate::host::Request;
 use crate::host::bpf::{BpfSession, Loaded, LoadedMap, Reuse, Types, load_programs};
+use crate::host::{Request, Session};
 use crate::sys::{Call, Sys};
 use directory::Directory;
 use kernel_vm::object::FilterMeta;
@@ -49,6 +51,7 @@ mod file {
     pub(super) const RODATA: &str = "rodata";
     pub(super) const STATE: &str = "state";
     pub(super) const READ: &str = "read";
+    pub(super) const TEXT: &str = "text";
     pub(super) const TIMER: &str = "timer";
     pub(super) const STOP: &str = "stop";
 }
@@ -60,7 +63,8 @@ pub struct PinOptions {
     pub name: String,
     /// Take the place of a filter of that name.
     pub replace: bool,
-    /// Who may read its `read` file, as in chmod(2); the owner's bits are always set.
+    /// Who may read its `read` and `text` files, as in chmod(2); the owner's bits are always
+    /// set.
     pub mode: u32,
     /// The group that `mode` grants to.
     pub group: Option<u32>,
@@ -92,7 +96,7 @@ pub struct Pinned {
     pub replaced: bool,
     /// Its history goes on in the new one.
     pub history_kept: bool,
-    /// It can be read as a file.
+    /// It can be read as files.
     pub readable: bool,
 }
 
@@ -145,19 +149,23 @@ impl Pins {
             .zip(history)
             .map(|(map, fd)| Reuse { map: map.clone(), fd })
             .collect();
-        let read = read_program(request.object, request.filter);
+        let read = request.filter.bpf.reader.as_ref();
         let ticking = resident::wanted(request.filter, options)?;
         let mut names = vec![request.filter.bpf.sweep.as_str()];
-        names.extend(read.as_deref());
+        names.extend(read.map(|reader| reader.program.as_str()));
         names.extend(ticking.iter().flat_map(|meta| [meta.start.as_str(), meta.stop.as_str()]));
         let loaded = load_programs(&*self.sys, &self.types, request, &names, reuse)
             .map_err(crate::host::bpf::resident::explain)?;
+        let lines = read
+            .map(|reader| reader::load_lines(&*self.sys, &self.types, request, reader, &loaded))
+            .transpose()?;
         let description = PinMeta::new(request, options, code).store(&*self.sys)?;
         let making = directory.begin(&options.name)?;
         self.pin_all(making.path(), request.filter, &loaded, &description)?;
-        let readable = match (read.is_some(), loaded.programs.get(1)) {
-            (true, Some(program)) => {
-                self.pin_read(making.path(), program.as_fd(), options)?;
+        let readable = match (&lines, loaded.programs.get(1)) {
+            (Some(lines), Some(records)) => {
+                let programs = [records.as_fd(), lines.as_fd()];
+                self.pin_readers(making.path(), programs, options)?;
                 true
             }
             _ => false,
@@ -201,9 +209,13 @@ impl Pins {
     ///
     /// # Errors
     /// [`LoadError::NotLoaded`], or when a part cannot be opened.
-    pub fn open(&self, name: &str) -> Result<(PinMeta, BpfSession), LoadError> {
+    pub fn open(&self, name: &str) -> Result<(PinMeta, Box<dyn Session>), LoadError> {
         let meta = self.show(name)?;
-        resident::refuse(name, &meta)?;
+        // A sweep that is called for would put its records among those of the ticks.
+        if meta.every_ns.is_some() {
+            let session = FileSession::new(self.read_path(name), &meta.filter);
+            return Ok((meta, Box::new(session)));
+        }
         let mut maps = Vec::new();
         for (in_object, pin) in
             [(meta.filter.bpf.records.as_str(), file::RECORDS), (".bss", file::BSS)]
@@ -220,13 +232,7 @@ impl Pins {
         }
         let loaded = Loaded { programs: vec![self.get(name, file::SWEEP)?], maps, btf: None };
         let session = BpfSession::new(Rc::clone(&self.sys), &meta.filter, loaded)?;
-        Ok((meta, session))
-    }
-
-    /// The file of which each read is a sweep, for consumers without privilege.
-    #[must_use]
-    pub fn read_path(&self, name: &str) -> PathBuf {
-        self.root.join(name).join(file::READ)
+        Ok((meta, Box::new(session)))
     }
 
     /// Unloads a filter: its files are removed, and what nobody else holds is freed.
@@ -300,20 +306,6 @@ impl Pins {
             .map_err(LoadError::syscall(format!("pinning {}", path.display())))
     }
 
-    /// Links the reading program to one thread, so that its only call is a whole sweep.
-    fn pin_read(
-        &self,
-        directory: &Path,
-        program: BorrowedFd<'_>,
-        options: &PinOptions,
-    ) -> Result<(), LoadError> {
-        // Any thread does; the first one outlives the filter.
-        const TID: u32 = 1;
-        let doing = || LoadError::syscall(format!("linking filter `{}`", options.name));
-        let link = self.sys.bpf_fd(Call::LinkCreateIter { program, tid: TID }).map_err(doing())?;
-        self.pin(directory, file::READ, link.as_fd())
-    }
-
     fn map_info(&self, name: &str, map: BorrowedFd<'_>) -> Result<MapInfo, LoadError> {
         // struct bpf_map_info: type, id, key_size, value_size, max_entries.
         let mut info = [0_u8; 80];
@@ -330,12 +322,6 @@ impl Pins {
 struct MapInfo {
     value_size: u32,
     max_entries: u32,
-}
-
-/// The program of the object that sweeps when a file is read, if it has one.
-fn read_program(object: &Object, filter: &FilterMeta) -> Option<String> {
-    let name = format!("read_{}", filter.name);
-    object.function(&name).map(|_| name)
 }
 
 /// Names become files: a bpffs takes no dots, and `~` marks what is being made.

@@ -1,6 +1,7 @@
 //! What the end-to-end tests share: real misbehaving programs and ways to ask /proc the truth.
 
 pub mod fuzz;
+pub mod kept;
 pub mod program;
 pub mod run;
 

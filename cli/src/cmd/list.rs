@@ -34,10 +34,14 @@ pub(crate) fn run(args: &Args, color: ColorChoice) -> Result<Exit, Failure> {
     let mut filters = Vec::new();
     for name in names {
         match pins.show(&name) {
-            Ok(meta) => filters.push((name, Some(meta))),
+            Ok(meta) => {
+                let counters = pins.counters(&name, &meta);
+                let lost = counters.ok().and_then(|(_, resident)| Some(resident?.lost));
+                filters.push(Listed { name, meta: Some(meta), lost });
+            }
             Err(error) => {
                 eprintln!("{name}: {error}");
-                filters.push((name, None));
+                filters.push(Listed { name, meta: None, lost: None });
             }
         }
     }
@@ -49,7 +53,16 @@ pub(crate) fn run(args: &Args, color: ColorChoice) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
-fn as_table(filters: &[(String, Option<PinMeta>)], color: ColorChoice) -> String {
+/// A loaded filter.
+struct Listed {
+    name: String,
+    /// What it is, when that can be told.
+    meta: Option<PinMeta>,
+    /// Records that nobody has read in time, of one that sweeps by itself.
+    lost: Option<u64>,
+}
+
+fn as_table(filters: &[Listed], color: ColorChoice) -> String {
     if filters.is_empty() {
         return String::new();
     }
@@ -58,30 +71,35 @@ fn as_table(filters: &[(String, Option<PinMeta>)], color: ColorChoice) -> String
         ("NAME", false),
         ("FILTER", false),
         ("TABLE", false),
+        ("EVERY", true),
+        ("LOST", true),
         ("LOADED", true),
         ("PARAMETERS", false),
     ] {
         table.column(title, right);
     }
-    for (name, meta) in filters {
+    for Listed { name, meta, lost } in filters {
         let mut row = vec![name.clone()];
+        let unknown = || human::UNKNOWN.to_owned();
         match meta {
             Some(meta) => row.extend([
                 meta.filter.name.clone(),
                 meta.filter.table.clone(),
+                meta.every_ns.map_or_else(unknown, time),
+                lost.map_or_else(unknown, |lost| lost.to_string()),
                 age(meta.loaded_at) + " ago",
                 params(meta),
             ]),
-            None => row.resize(5, human::UNKNOWN.to_owned()),
+            None => row.resize(7, unknown()),
         }
         table.row(row);
     }
     table.render(stdout_width(), Style::for_stdout(color))
 }
 
-fn as_json(filters: &[(String, Option<PinMeta>)]) -> String {
+fn as_json(filters: &[Listed]) -> String {
     let mut out = String::new();
-    for (name, meta) in filters {
+    for Listed { name, meta, lost } in filters {
         let value = serde_json::json!({
             "name": name,
             "filter": meta.as_ref().map(|meta| &meta.filter.name),
@@ -89,6 +107,8 @@ fn as_json(filters: &[(String, Option<PinMeta>)]) -> String {
             "source": meta.as_ref().map(|meta| &meta.source),
             "loaded_at": meta.as_ref().map(|meta| meta.loaded_at),
             "params": meta.as_ref().map(|meta| &meta.params),
+            "every_ns": meta.as_ref().and_then(|meta| meta.every_ns),
+            "lost": lost,
         });
         let _ = writeln!(out, "{value}");
     }
@@ -105,6 +125,9 @@ pub(super) fn params(meta: &PinMeta) -> String {
 /// How long ago a time in seconds since 1970 was.
 pub(super) fn age(loaded_at: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-    let ns = now.saturating_sub(loaded_at).saturating_mul(1_000_000_000);
+    time(now.saturating_sub(loaded_at).saturating_mul(1_000_000_000))
+}
+
+fn time(ns: u64) -> String {
     human::duration(i64::try_from(ns).unwrap_or(i64::MAX))
 }

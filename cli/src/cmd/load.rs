@@ -15,7 +15,9 @@ use std::time::Duration;
 /// Keep filters loaded in the kernel
 ///
 /// A loaded filter is pinned under /sys/fs/bpf/kfilter/NAME. `kfilter read NAME`, `probe NAME`
-/// and `export NAME` sweep it; its history goes on from one to the next.
+/// and `export NAME` sweep it; its history goes on from one to the next. So does reading its
+/// files, for which no other privilege is needed than the file's mode gives: `text` gives lines
+/// for people, `read` records for programs (`kfilter compile --emit header` describes them).
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
     /// Filters to keep: source text or compiled objects; `-` is standard input
@@ -49,8 +51,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DURATION", value_parser = crate::duration::parse)]
     every: Option<Duration>,
 
-    /// Who may read its `read` file, as in chmod(1), 0600 unless given; objects without a
-    /// program for that have none
+    /// Who may read its `text` and `read` files, as in chmod(1); 0600 unless given
     #[arg(long, value_name = "MODE", value_parser = parse_mode)]
     mode: Option<u32>,
 
@@ -112,12 +113,12 @@ fn said(pins: &Pins, options: &PinOptions, pinned: Pinned) -> String {
         (true, true) => "replaced, its history goes on",
         (true, false) => "replaced, its history begins anew",
     };
-    let path = pins.read_path(&options.name);
+    let path = pins.text_path(&options.name);
     let readable =
         if pinned.readable { format!("; read it at {}", path.display()) } else { String::new() };
     let is_widened = options.mode & 0o077 != 0 || options.group.is_some();
     let note = if is_widened && !pinned.readable {
-        "; the object has no program for its `read` file: mode and group grant nothing"
+        "; the object has no program for its files: mode and group grant nothing"
     } else {
         ""
     };

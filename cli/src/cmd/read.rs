@@ -1,7 +1,7 @@
 //! `kfilter read`: one sweep of a loaded filter, now.
 //!
-//! With privilege the records are typed; without it the text of the pinned file is passed
-//! on, when its mode allows that.
+//! With privilege the records are typed; without it the lines of the filter's `text` file
+//! are passed on, when its mode allows that.
 
 use crate::exit::{Exit, Failure};
 use crate::output::Format;
@@ -9,10 +9,13 @@ use crate::output::records::{Look, Stream};
 use crate::output::terminal::{ColorChoice, Style, stdout_width};
 use crate::session::failure;
 use kfilter_loader::pin::Pins;
-use kfilter_loader::{ErrorClass, LoadError, Session as _};
+use kfilter_loader::{ErrorClass, LoadError};
 use std::io::Write as _;
 
 /// Sweep a loaded filter once and show what matches
+///
+/// Without privilege it shows the lines of /sys/fs/bpf/kfilter/NAME/text, as cat(1) does, where
+/// the filter was loaded with a mode that lets it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = crate::cli::EXIT_STATUS)]
 pub(crate) struct Args {
@@ -49,9 +52,13 @@ pub(crate) fn run(args: &Args, color: ColorChoice) -> Result<Exit, Failure> {
 
 /// The pinned file's own lines.
 fn pass_on(args: &Args, pins: &Pins, error: &LoadError) -> Result<Exit, Failure> {
-    let lines = std::fs::read(pins.read_path(&args.name)).map_err(|_| failure(error))?;
+    let lines = std::fs::read(pins.text_path(&args.name)).map_err(|_| failure(error))?;
+    if args.format != Format::Table {
+        return Err(failure(error).help("the filter's file gives lines only: `--format table`"));
+    }
     std::io::stdout().write_all(&lines)?;
-    Ok(matched(!lines.is_empty()))
+    // Remarks on the sweep are no records.
+    Ok(matched(!lines.is_empty() && !lines.starts_with(b"#")))
 }
 
 const fn matched(is_any: bool) -> Exit {

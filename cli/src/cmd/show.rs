@@ -3,11 +3,14 @@
 use crate::cmd::list::{age, params};
 use crate::exit::{Exit, Failure};
 use crate::output::escape::visible;
+use crate::output::human;
 use crate::output::value::shown_fields;
 use crate::session::failure;
+use kernel_vm::abi::{ResidentStats, SweepStats};
 use kfilter_loader::pin::Pins;
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 
 /// Show what a loaded filter is
 #[derive(Debug, clap::Args)]
@@ -44,10 +47,46 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         "bytes    {} a record, {} kept for each row",
         filter.record.size, filter.state_size
     );
-    let path = pins.read_path(&args.name);
-    if path.exists() {
-        let _ = writeln!(out, "read     {}", path.display());
+    // What it is is known without its counters.
+    if let Ok((sweep, resident)) = pins.counters(&args.name, &meta) {
+        push_counters(&mut out, sweep, resident);
+    }
+    for (word, path) in [("text", pins.text_path(&args.name)), ("read", pins.read_path(&args.name))]
+    {
+        if let Ok(file) = std::fs::metadata(&path) {
+            let mode = file.permissions().mode() & 0o777;
+            let _ = writeln!(out, "{word:8} {} (mode {mode:04o})", path.display());
+        }
     }
     std::io::stdout().write_all(out.as_bytes())?;
     Ok(Exit::Success)
+}
+
+/// What has been counted since it was loaded.
+fn push_counters(out: &mut String, sweep: SweepStats, resident: Option<ResidentStats>) {
+    let time = |ns: u64| human::duration(i64::try_from(ns).unwrap_or(i64::MAX));
+    if sweep.sweeps > 0 {
+        let SweepStats { visited, matched, unreadable, dropped, took_ns, .. } = sweep;
+        let _ = writeln!(
+            out,
+            "swept    {} times; the last took {}: {visited} rows, {matched} matched, \
+             {unreadable} unreadable, {dropped} found no room",
+            sweep.sweeps,
+            time(took_ns)
+        );
+    }
+    let Some(resident) = resident else { return };
+    let ResidentStats { period_ns, ticks, skipped, emitted, lost, took_ns, .. } = resident;
+    let _ = writeln!(
+        out,
+        "ticks    {ticks}, every {}, {skipped} skipped: {emitted} records found, {lost} lost",
+        time(period_ns)
+    );
+    let elapsed = u128::from(ticks.saturating_add(skipped)) * u128::from(period_ns);
+    let millionths = (u128::from(took_ns) * 1_000_000).checked_div(elapsed).unwrap_or(0);
+    let _ = writeln!(
+        out,
+        "cost     {} of one CPU",
+        human::fine_percent(i64::try_from(millionths).unwrap_or(i64::MAX))
+    );
 }

@@ -3,6 +3,7 @@
 //! **Invariant**: a struct's members stand where the metadata puts the fields; static
 //! assertions in the header say so again to the C compiler.
 
+use kernel_vm::abi::SWEEP_END_BYTES;
 use kernel_vm::object::{FieldMeta, FilterMeta, ObjectMeta};
 use kernel_vm::schema::{EnumKind, Type};
 use std::collections::BTreeSet;
@@ -26,6 +27,7 @@ pub(crate) fn render(object: &ObjectMeta) -> String {
         comment(stem),
         comment(&object.compiler)
     );
+    push_end(&mut out);
     for kind in enums(object) {
         push_enum(&mut out, kind);
     }
@@ -34,6 +36,30 @@ pub(crate) fn render(object: &ObjectMeta) -> String {
     }
     let _ = write!(out, "\n#endif /* {guard} */\n");
     out
+}
+
+/// What ends the records in a loaded filter's `read` file.
+fn push_end(out: &mut String) {
+    let _ = write!(
+        out,
+        "\n#ifndef KFILTER_END_BYTES\n\
+         /* A loaded filter's file `read` gives whole records, then KFILTER_END_BYTES that begin with\n \
+         * this; what does not end so is no answer: another sweep was running, read again. */\n\
+         #define KFILTER_END_BYTES {SWEEP_END_BYTES}\nstruct kfilter_end {{\n"
+    );
+    for (name, meaning) in [
+        ("sweeps", "sweeps since it was loaded"),
+        ("visited", "rows looked at"),
+        ("matched", "rows that matched"),
+        ("unreadable", "rows that could not be judged"),
+        ("warming", "rows whose history is too short"),
+        ("dropped", "records that found no room"),
+        ("started_ns", "when the sweep began, since boot"),
+        ("took_ns", "how long it took"),
+    ] {
+        let _ = writeln!(out, "    uint64_t {name}; /* {meaning} */");
+    }
+    let _ = write!(out, "}};\n#endif\n");
 }
 
 fn enums(object: &ObjectMeta) -> Vec<EnumKind> {

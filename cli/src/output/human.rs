@@ -123,6 +123,12 @@ pub(crate) fn percent(millionths: i64) -> String {
     format!("{}%", tenths(millionths, FIXED_ONE / 100))
 }
 
+/// `0.04%` of millionths: two decimals, for what is small.
+pub(crate) fn fine_percent(millionths: i64) -> String {
+    let hundredths = (millionths + 50) / 100;
+    format!("{}.{:02}%", hundredths / 100, hundredths % 100)
+}
+
 /// `number / unit` with one decimal, or none from 1000 on; rounded half away from zero.
 fn tenths(number: i64, unit: i64) -> String {
     let tenths = rounded_tenths(number, unit);
@@ -197,6 +203,9 @@ mod tests {
         assert_eq!(percent(16_000_000), "1600%");
         assert_eq!(percent(-5_000), "-0.5%");
         assert_eq!(percent(0), "0.0%");
+        assert_eq!(fine_percent(449), "0.04%");
+        assert_eq!(fine_percent(4_950), "0.50%");
+        assert_eq!(fine_percent(1_234_567), "123.46%");
     }
 
     #[test]

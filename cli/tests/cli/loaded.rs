@@ -1,25 +1,6 @@
 //! Filters that stay in the kernel.
 
-use crate::support::{NEVER, Said, Scratch, first, kfilter, skipped};
-
-/// A name of our own, unloaded at the end whatever happens.
-struct Name(String);
-
-impl Name {
-    fn new(test: &str) -> Self {
-        Self(format!("cli_{test}_{}", std::process::id()))
-    }
-
-    fn run(&self, command: &str) -> Said {
-        kfilter([command, self.0.as_str()])
-    }
-}
-
-impl Drop for Name {
-    fn drop(&mut self) {
-        let _ = self.run("unload");
-    }
-}
+use crate::support::{NEVER, Name, Scratch, first, kfilter, skipped};
 
 /// Loads a filter under a name; `None` where the kernel or the privilege for it is missing.
 fn load(test: &str, text: &str, more: &[&str]) -> Option<Name> {

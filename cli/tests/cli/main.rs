@@ -8,4 +8,5 @@ mod privilege;
 mod probe;
 mod replay;
 mod support;
+mod text;
 mod watch;

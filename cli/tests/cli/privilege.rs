@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 
 /// Runs the binary as a user without any privilege; `None` where that cannot be arranged.
-fn as_nobody(test: &str, scratch: &Scratch, args: &[&str]) -> Option<Said> {
+pub(crate) fn as_nobody(test: &str, scratch: &Scratch, args: &[&str]) -> Option<Said> {
     let binary = scratch.path().join("kfilter");
     std::fs::copy(env!("CARGO_BIN_EXE_kfilter"), &binary).expect("a copy of the binary");
     let open = std::fs::Permissions::from_mode(0o755);

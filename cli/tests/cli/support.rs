@@ -76,6 +76,25 @@ pub(crate) fn kfilter_reading(input: &[u8], args: &[&str]) -> Said {
     child.wait_with_output().expect("it ends").into()
 }
 
+/// A name of our own, unloaded at the end whatever happens.
+pub(crate) struct Name(pub(crate) String);
+
+impl Name {
+    pub(crate) fn new(test: &str) -> Self {
+        Self(format!("cli_{test}_{}", std::process::id()))
+    }
+
+    pub(crate) fn run(&self, command: &str) -> Said {
+        kfilter([command, self.0.as_str()])
+    }
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        let _ = self.run("unload");
+    }
+}
+
 /// A directory that is removed at the end of the test.
 pub(crate) struct Scratch(PathBuf);
 

@@ -3,10 +3,11 @@
 use kernel_vm::abi::{RESIDENT_STATS_BYTES, SWEEP_STATS_BYTES};
 use kernel_vm::object::{
     Block, BpfMeta, CellMeta, FieldMeta, FilterMeta, GROUPS_MAX, GroupMeta, HoldMeta, LimitMeta,
-    ParamMeta, RecordMeta, ResidentMeta, RowColumn, TopMeta, TypeMeta, VmMeta,
+    ParamMeta, ReaderMeta, RecordMeta, ResidentMeta, RowColumn, TopMeta, TypeMeta, VmMeta,
 };
 
 use crate::hir::{ExprKind, Filter, Value};
+use crate::object::Scratch;
 use crate::plan::{GroupPlan, Plan, param_size};
 use crate::target::bpf;
 
@@ -58,6 +59,7 @@ pub(super) fn filter(
             records: bpf::records_map(&filter.name),
             state: (plan.state_size > 0).then(|| bpf::state_map(&filter.name)),
             resident: None,
+            reader: None,
         },
         vm: VmMeta { program: vm, row_size: plan.row_size, columns: columns.collect() },
     }
@@ -72,6 +74,12 @@ pub(super) fn resident(filter: &str, bss: u32) -> ResidentMeta {
         timer: bpf::resident::timer_map(filter),
         stats: Block { offset: bss, size: RESIDENT_STATS_BYTES as u32 },
     }
+}
+
+/// The metadata of the program that sweeps for the filter called `filter` when a file is read.
+pub(super) fn reader(filter: &str, switch: &Scratch) -> ReaderMeta {
+    let block = Block { offset: switch.offset, size: switch.ty.size() };
+    ReaderMeta { program: bpf::reader_symbol(filter), as_lines: block }
 }
 
 fn limit(filter: &Filter) -> Option<LimitMeta> {

@@ -10,7 +10,8 @@ use kernel_vm::schema::{SystemValue, Type};
 use super::btf::{BtfMember, Encoding, Linkage, SectionVar, TypeId, VOID, size_u32};
 use super::kernel::Types;
 use super::{
-    DataType, Map, Member, Module, ObjectError, ObjectErrorKind, ProgramSection, StructType,
+    DataType, Map, Member, Module, ObjectError, ObjectErrorKind, ProgramSection, Scratch,
+    StructType,
 };
 
 /// What the other parts of the writer need to know of the description.
@@ -140,6 +141,7 @@ fn rodata(module: &Module, types: &mut Types) -> Vec<Symbol> {
         .iter()
         .map(|filter| (symbol(&filter.name, "params", filter.rodata), params_type(filter)))
         .collect();
+    blocks.extend(module.constants.iter().map(variable));
     section(types, ".rodata", size_u32(module.rodata.len()), &mut blocks)
 }
 
@@ -150,13 +152,15 @@ fn bss(module: &Module, types: &mut Types) -> (Vec<Symbol>, u32) {
         .iter()
         .map(|filter| (symbol(&filter.name, "stats", filter.stats), stats_type(filter.stats.size)))
         .collect();
-    blocks.extend(module.scratch.iter().map(|scratch| {
-        let (name, size) = (scratch.name.clone(), scratch.ty.size());
-        (Symbol { name, offset: scratch.offset, size }, scratch.ty.clone())
-    }));
+    blocks.extend(module.scratch.iter().map(variable));
     let end = blocks.iter().map(|(symbol, _)| symbol.offset.saturating_add(symbol.size)).max();
     let end = end.unwrap_or(0).next_multiple_of(8);
     (section(types, ".bss", end, &mut blocks), end)
+}
+
+fn variable(scratch: &Scratch) -> (Symbol, DataType) {
+    let (name, size) = (scratch.name.clone(), scratch.ty.size());
+    (Symbol { name, offset: scratch.offset, size }, scratch.ty.clone())
 }
 
 /// Describes a section's variables and gives their symbols, by ascending offset.

@@ -50,6 +50,7 @@ fn module(code: Code) -> Module {
             value: Some(DataType::words(2)),
         }],
         rodata: Vec::new(),
+        constants: Vec::new(),
         scratch: vec![Scratch { name: "sums".to_owned(), offset: 0, ty: DataType::words(4) }],
         vm: vec![1, 2, 3, 4, 5, 6, 7, 8],
     }

@@ -6,6 +6,8 @@
 pub mod columns;
 mod groups;
 pub mod kernel_types;
+mod lines;
+mod reader;
 pub mod resident;
 mod sweep;
 mod waiting;
@@ -34,16 +36,18 @@ pub const FRAME_BYTES_MAX: u32 = 416;
 pub struct Sweep {
     /// The program.
     pub program: Program,
-    /// The same sweep for consumers that read a file; a filter that groups has none.
-    pub reader: Option<Program>,
+    /// The same sweep for consumers that read a file.
+    pub reader: Program,
     /// What lets it sweep by itself.
     pub resident: resident::Resident,
     /// Its maps.
     pub maps: Vec<Map>,
     /// The functions that its columns need.
     pub subprograms: Vec<Subprogram>,
-    /// Names of those of them that are global, which take nothing.
-    pub global: Vec<String>,
+    /// Names of those of them that are global, and how many numbers these take.
+    pub global: Vec<(String, u8)>,
+    /// Its variable in `.rodata` behind the parameters.
+    pub switch: Scratch,
     /// Its variables in `.bss` beside the statistics.
     pub scratch: Vec<Scratch>,
     /// The routines that it calls.
@@ -80,8 +84,8 @@ pub fn state_map(filter: &str) -> String {
     format!("state_{filter}")
 }
 
-/// Code, maps and data of `filter`, whose parameters stand `rodata` bytes into `.rodata`
-/// and whose block in `.bss` begins at `bss`.
+/// Code, maps and data of `filter`, whose parameters stand `rodata` bytes into `.rodata`, with
+/// its switch behind them, and whose block in `.bss` begins at `bss`.
 ///
 /// # Errors
 /// When a jump does not fit.
@@ -97,7 +101,9 @@ pub fn compile(filter: &Filter, plan: &Plan, rodata: u32, bss: u32) -> Result<Sw
     let body = lower(filter, plan, Host::Bpf, Stage::Rows, sweep::RESERVED - buffer);
     let (records, state) = (records_map(&filter.name), state_map(&filter.name));
     let resident_stats = place.scratch + columns.scratch_bytes();
-    let own = resident_stats + RESIDENT_STATS_BYTES as u32;
+    let lines = lines::Lines::new(&filter.name, plan, resident_stats + RESIDENT_STATS_BYTES as u32);
+    let own = resident_stats + RESIDENT_STATS_BYTES as u32 + lines.area_bytes();
+    let switch = rodata + plan.rodata_size;
     let names = sweep::Names {
         records: &records,
         state: &state,
@@ -106,28 +112,37 @@ pub fn compile(filter: &Filter, plan: &Plan, rodata: u32, bss: u32) -> Result<Sw
         resident: resident_stats,
         params: rodata,
         groups: groups.as_ref(),
+        lines: &lines,
+        switch,
+        output: sweep::OUTPUT,
         way: sweep::Way::Call,
     };
     let (code, mut frame_bytes) = sweep::program(filter.table, plan, &body, &columns, &names)?;
-    let reader = if groups.is_none() {
-        let names = sweep::Names { way: sweep::Way::Read, ..names.clone() };
-        let (code, _) = sweep::program(filter.table, plan, &body, &columns, &names)?;
-        let section = ProgramSection::IterTaskSleepable;
-        Some(Program { name: reader_symbol(&filter.name), section, code })
-    } else {
-        None
+    let reading = sweep::Names { way: sweep::Way::Read, ..names.clone() };
+    let (read, _) = sweep::program(filter.table, plan, &body, &columns, &reading)?;
+    let reader = Program {
+        name: reader_symbol(&filter.name),
+        section: ProgramSection::IterTaskSleepable,
+        code: read,
     };
     let ticking = sweep::Names { way: sweep::Way::Tick, ..names.clone() };
     let (work, _) = sweep::program(filter.table, plan, &body, &columns, &ticking)?;
     let mut resident = resident::build(&filter.name, work, &ticking)?;
     let mut subprograms = columns.subprograms()?;
+    let mut global: Vec<(String, u8)> = columns.global().map(|name| (name, 0)).collect();
+    for (function, args) in lines.functions(bss)? {
+        global.push((function.name.clone(), args));
+        subprograms.push(function);
+    }
     let mut routines = body.function.routines();
     let mut values = body.scratch;
     if let Some(groups) = &groups {
         // Its words may be those of the rows: all rows are in when it runs.
-        let body = lower(filter, plan, Host::Bpf, Stage::Groups, 0);
+        let body = lower(filter, plan, Host::Bpf, Stage::Groups, groups::RESERVED.into());
         let (function, bytes) = groups.finisher(plan, &body, &names)?;
         subprograms.push(function);
+        let reading = sweep::Names { output: groups::RESERVED, ..reading };
+        subprograms.push(groups.finisher(plan, &body, &reading)?.0);
         subprograms.extend(groups.forgetters()?);
         resident.subprograms.push(groups.finisher(plan, &body, &ticking)?.0);
         routines.extend(body.function.routines());
@@ -157,6 +172,7 @@ pub fn compile(filter: &Filter, plan: &Plan, rodata: u32, bss: u32) -> Result<Sw
     maps.push(resident::map(&filter.name));
     let mut scratch = columns.scratch();
     scratch.push(resident::variable(&filter.name, resident_stats));
+    scratch.push(lines.variable());
     if values > 0 {
         let name = format!("{}_values", filter.name);
         scratch.push(Scratch { name, offset: own, ty: DataType::words(values / 8) });
@@ -171,7 +187,8 @@ pub fn compile(filter: &Filter, plan: &Plan, rodata: u32, bss: u32) -> Result<Sw
         resident,
         maps,
         subprograms,
-        global: columns.global().collect(),
+        global,
+        switch: reader::switch(&filter.name, switch),
         scratch,
         routines,
         bss_bytes: own + values - bss,

@@ -92,6 +92,16 @@ fn check_bpf(filter: &FilterMeta, object: &Object) -> Result<(), String> {
     if map_type_of(&bpf.records) != Some(map_type::RINGBUF) {
         return Err(format!("no ring buffer `{}`", bpf.records));
     }
+    if let Some(reader) = &bpf.reader {
+        if object.function(&reader.program).is_none() {
+            return Err(format!("no program `{}`", reader.program));
+        }
+        let rodata = object.data_section(".rodata").map_or(0, |data| data.bytes.len());
+        within(reader.as_lines, rodata, ".rodata")?;
+        if reader.as_lines.size != 8 {
+            return Err("its switch between records and lines is no number".into());
+        }
+    }
     match &bpf.state {
         Some(state) if map_type_of(state).is_none() => Err(format!("no map `{state}`")),
         Some(_) | None => Ok(()),

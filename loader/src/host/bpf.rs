@@ -11,6 +11,7 @@ mod types;
 
 pub use maps::{records_bytes, thread_count};
 pub use program::{Loaded, LoadedMap, Reuse, load_programs};
+pub(crate) use resident::sweep_end;
 pub use resident::{Batch, Stream};
 pub use session::BpfSession;
 pub use types::Types;

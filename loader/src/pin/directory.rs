@@ -151,7 +151,7 @@ impl Drop for Making {
     }
 }
 
-/// Grants what the options say: reading the `read` file, and nothing else.
+/// Grants what the options say: reading the `read` and `text` files, and nothing else.
 pub(super) fn open_up(
     directory: &Path,
     options: &PinOptions,
@@ -168,15 +168,17 @@ pub(super) fn open_up(
     if !readable {
         return Ok(());
     }
-    let read = directory.join(super::file::READ);
+    let files = [super::file::READ, super::file::TEXT].map(|name| directory.join(name));
     let granted = options.mode & 0o044;
     if let Some(group) = options.group {
-        for path in [directory, &read] {
+        for path in files.iter().map(PathBuf::as_path).chain([directory]) {
             std::os::unix::fs::chown(path, None, Some(group))
                 .map_err(|error| failed("chown", path, &error))?;
         }
     }
-    chmod(&read, 0o600 | granted)?;
-    // Whoever may read the file must be able to get there, but sees no other name.
+    for path in &files {
+        chmod(path, 0o600 | granted)?;
+    }
+    // Whoever may read the files must be able to get there, but sees no other name.
     chmod(directory, 0o700 | granted >> 2)
 }

@@ -38,17 +38,6 @@ pub(super) fn wanted<'a>(
     filter.bpf.resident.as_ref().map(Some).ok_or_else(missing)
 }
 
-/// A sweep that somebody asks for would put its records among those of the ticks.
-pub(super) fn refuse(name: &str, meta: &PinMeta) -> Result<(), LoadError> {
-    if meta.every_ns.is_none() {
-        return Ok(());
-    }
-    Err(LoadError::Name {
-        name: name.to_owned(),
-        reason: format!("it sweeps by itself; `kfilter watch {name}` shows what it finds"),
-    })
-}
-
 impl Pins {
     /// Pins what keeps a filter ticking; `start` and `stop` are the last of `programs`.
     pub(super) fn pin_ticking(

@@ -1,6 +1,6 @@
 use super::*;
+use crate::elf::Object;
 use crate::error::ErrorClass;
-use crate::host::Session as _;
 use crate::params::SystemValues;
 use crate::sys::Kernel;
 use crate::sys::fake::Fake;
@@ -64,7 +64,7 @@ fn a_load_that_fails_at_any_pin_leaves_nothing() {
     if !Fake::new().has_btf() {
         return println!("SKIPPED: this kernel has no BTF");
     }
-    for file in ["meta", "sweep", "records", "bss", "rodata", "state", "read"] {
+    for file in ["meta", "sweep", "records", "bss", "rodata", "state", "read", "text"] {
         let root = Root::temporary(&format!("half_{file}"));
         let fake = Rc::new(Fake::new().failing("BPF_OBJ_PIN", file, libc::ENOSPC));
         let (pins, result) = load(fake.clone(), &root, &PinOptions::new("hog"));

@@ -49,6 +49,7 @@ struct {
 
 struct params { s64 memory, cpus, least; };
 const volatile struct params hog_params SEC(".rodata") = {0, 0, 7};
+const volatile u64 hog_as_lines SEC(".rodata") = 0;
 struct stats { u64 sweeps, visited, matched, unreadable, warming, dropped, started_ns, took_ns, busy; };
 struct stats hog_stats;
 

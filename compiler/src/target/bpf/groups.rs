@@ -26,6 +26,8 @@ const IF_NEW: i64 = 1;
 /// `BPF_F_NO_PREALLOC`
 const NO_PREALLOC: u32 = 1;
 const EEXIST: i32 = 17;
+/// Where the function of a group keeps the buffer of the file that is read: above its frame.
+pub(super) const RESERVED: i16 = -8;
 const MISSING: i16 = ROW_MISSING_OFFSET as i16;
 const KEY: i32 = ROW_HEADER_BYTES as i32;
 
@@ -58,9 +60,13 @@ impl<'a> Groups<'a> {
         format!("distinct{bit}_{}", self.filter)
     }
 
-    /// A filter that ticks hands records over in its own way.
+    /// Each way hands records over in its own way.
     fn finish_symbol(&self, way: Way) -> String {
-        let what = if way == Way::Tick { "conclude" } else { "finish" };
+        let what = match way {
+            Way::Call => "finish",
+            Way::Read => "present",
+            Way::Tick => "conclude",
+        };
         format!("{what}_{}", self.filter)
     }
 
@@ -136,10 +142,12 @@ impl<'a> Groups<'a> {
     }
 
     /// Code for the end of a sweep: each group becomes a record or nothing.
-    pub(super) fn finish(&self, asm: &mut Asm, way: Way) {
-        for_each(asm, &self.groups_map(), &self.finish_symbol(way));
+    pub(super) fn finish(&self, asm: &mut Asm, names: &Names<'_>) {
+        // The function that reads hands records to the file's buffer, which it finds there.
+        let context = (names.way == Way::Read).then_some(names.output);
+        for_each(asm, &self.groups_map(), &self.finish_symbol(names.way), context);
         for (bit, _) in distinct(self.plan) {
-            for_each(asm, &self.distinct_map(bit), &self.forget_symbol(bit));
+            for_each(asm, &self.distinct_map(bit), &self.forget_symbol(bit), None);
         }
     }
 
@@ -156,6 +164,10 @@ impl<'a> Groups<'a> {
         let mut asm = Asm::new();
         if allocation.fits() {
             asm.mov(R6, R3);
+            if names.way == Way::Read {
+                asm.load(Size::Dw, R1, R4, 0);
+                asm.store(Size::Dw, FP, names.output, R1);
+            }
             encode(&body.function, &allocation, &mut asm, &mut hooks);
         }
         let function = Subprogram { name: self.finish_symbol(names.way), code: asm.finish()? };
@@ -181,10 +193,14 @@ fn distinct(plan: &GroupPlan) -> impl Iterator<Item = (usize, &Cell)> {
     plan.cells.iter().enumerate().filter(|(_, cell)| cell.merge == Merge::Distinct)
 }
 
-fn for_each(asm: &mut Asm, map: &str, function: &str) {
+/// Calls `function` for each entry, with the address of what is kept on the stack at `context`.
+fn for_each(asm: &mut Asm, map: &str, function: &str, context: Option<i16>) {
     asm.load_map(R1, map);
     asm.load_subprog(R2, function);
-    asm.load_imm(R3, 0);
+    match context {
+        Some(offset) => stack_address(asm, R3, offset.into()),
+        None => asm.load_imm(R3, 0),
+    }
     asm.load_imm(R4, 0);
     asm.call_helper(HELPER_FOR_EACH_MAP_ELEM);
 }
@@ -275,7 +291,7 @@ impl Hooks for GroupHooks<'_> {
             return sweep::load_now(asm, self.names, dst);
         }
         if *op == Op::Emit {
-            return sweep::emit(asm, self.names, self.record, self.plan.record_size);
+            return sweep::emit(asm, self.names, self.plan, self.record);
         }
         let Op::Exit(verdict) = op else { unreachable!("a group has no {op:?}") };
         sweep::count_verdict(asm, self.names.stats, *verdict);

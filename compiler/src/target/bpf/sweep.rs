@@ -10,9 +10,10 @@ use kernel_vm::schema::Table;
 
 use super::columns::{Columns, TASK, WALK_STACK_BYTES, untrusted};
 use super::groups::Groups;
-use super::resident;
+use super::lines::Lines;
+use super::{reader, resident};
 use crate::asm::{AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R4, R6, Reg, Size};
-use crate::code::{Code, FieldPath};
+use crate::code::Code;
 use crate::lir::{Function, Op, VReg};
 use crate::lower::Body;
 use crate::plan::Plan;
@@ -20,10 +21,7 @@ use crate::regalloc::allocate;
 use crate::target::encode::{Hooks, encode};
 
 const HELPER_KTIME_GET_BOOT_NS: i32 = 125;
-const HELPER_SEQ_WRITE: i32 = 127;
 const HELPER_RINGBUF_OUTPUT: i32 = 130;
-/// Bytes that one call may put into the file that is read.
-const OUTPUT_BYTES: u32 = 32 << 10;
 const HELPER_TASK_STORAGE_GET: i32 = 156;
 /// `BPF_LOCAL_STORAGE_GET_F_CREATE`
 const STORAGE_CREATE: i64 = 1;
@@ -38,7 +36,7 @@ const ITERATOR: i16 = -24;
 const BUSY: i64 = 1;
 
 /// Where a program that is read keeps the file's buffer.
-const OUTPUT: i16 = TASK - WALK_STACK_BYTES - 8;
+pub(super) const OUTPUT: i16 = TASK - WALK_STACK_BYTES - 8;
 /// Bytes of the stack above the row body's frame.
 pub(super) const RESERVED: i32 = OUTPUT as i32;
 /// Where `columns.walk` has its part of it.
@@ -47,8 +45,8 @@ const _: () = assert!(TASK + 8 == ITERATOR, "the task stands below the iterator"
 
 const VISITED: i16 = offset_of!(SweepStats, visited) as i16;
 const MATCHED: i16 = offset_of!(SweepStats, matched) as i16;
-const UNREADABLE: i16 = offset_of!(SweepStats, unreadable) as i16;
-const WARMING: i16 = offset_of!(SweepStats, warming) as i16;
+pub(super) const UNREADABLE: i16 = offset_of!(SweepStats, unreadable) as i16;
+pub(super) const WARMING: i16 = offset_of!(SweepStats, warming) as i16;
 pub(super) const DROPPED: i16 = offset_of!(SweepStats, dropped) as i16;
 const SWEEPS: i16 = offset_of!(SweepStats, sweeps) as i16;
 const STARTED: i16 = offset_of!(SweepStats, started_ns) as i16;
@@ -70,6 +68,12 @@ pub(super) struct Names<'a> {
     pub(super) params: u32,
     /// What turns rows into groups.
     pub(super) groups: Option<&'a Groups<'a>>,
+    /// What makes lines of records.
+    pub(super) lines: &'a Lines<'a>,
+    /// Offset in `.rodata` of the switch between records and lines.
+    pub(super) switch: u32,
+    /// Where on the stack the buffer of the file that is read is kept.
+    pub(super) output: i16,
     /// How the program is run.
     pub(super) way: Way,
 }
@@ -79,8 +83,7 @@ pub(super) struct Names<'a> {
 pub(super) enum Way {
     /// By a system call; records go to the ring buffer.
     Call,
-    /// By reading a file, an iterator over a single thread whose last call, without a
-    /// thread, is the sweep; records are what is read.
+    /// By reading a file; records are what is read.
     Read,
     /// By the filter's own timer; records go to the ring buffer, and who waits for them is
     /// woken at the end.
@@ -101,9 +104,9 @@ pub(super) fn program(
     if !allocation.fits() {
         return Ok((Code::default(), allocation.frame_bytes()));
     }
-    let busy = asm.label();
+    let (busy, passed) = (asm.label(), asm.label());
     if names.way == Way::Read {
-        open_output(&mut asm, busy);
+        reader::open(&mut asm, names, passed);
     }
     begin(&mut asm, names.stats, busy);
     let mut emptied = Vec::new();
@@ -112,8 +115,10 @@ pub(super) fn program(
         emptied = allocation.slots_of(pointers(&body.function));
         emptied.push(TASK.into());
     }
-    if names.way == Way::Tick {
-        resident::begin(&mut asm, names);
+    match names.way {
+        Way::Call => {}
+        Way::Read => reader::begin(&mut asm, names, plan),
+        Way::Tick => resident::begin(&mut asm, names),
     }
     columns.sweep_start(&mut asm);
     asm.call_kfunc("bpf_rcu_read_lock");
@@ -134,31 +139,21 @@ pub(super) fn program(
         iterate(&mut asm, table, &emptied, task);
     }
     if let Some(groups) = names.groups {
-        groups.finish(&mut asm, names.way);
+        groups.finish(&mut asm, names);
     }
     asm.call_kfunc("bpf_rcu_read_unlock");
     finish(&mut asm, names);
     asm.bind(busy);
-    if names.way == Way::Tick {
-        resident::count_skipped(&mut asm, names);
+    match names.way {
+        Way::Call => {}
+        Way::Read => reader::busy(&mut asm, names),
+        Way::Tick => resident::count_skipped(&mut asm, names),
     }
+    asm.bind(passed);
     // An iterator that returns 1 is asked again, and a callback must return 0.
     asm.load_imm(R0, if names.way == Way::Call { BUSY } else { 0 });
     asm.exit();
     Ok((asm.finish()?, allocation.frame_bytes()))
-}
-
-/// Keeps the buffer of the file that is read, or goes to `passed` when it is not yet the
-/// last call.
-fn open_output(asm: &mut Asm, passed: Label) {
-    const META: i16 = 0;
-    const ITERATED: i16 = 8;
-    asm.load(Size::Dw, R2, R1, ITERATED);
-    asm.jump_if_imm(Cond::Ne, R2, 0, passed);
-    asm.load(Size::Dw, R1, R1, META);
-    let path = FieldPath { root: "bpf_iter_meta", path: vec!["seq"] };
-    asm.load_field(Size::Dw, R1, R1, path);
-    asm.store(Size::Dw, FP, OUTPUT, R1);
 }
 
 /// Takes the sweep for itself, clears the counters and notes the time.
@@ -253,9 +248,16 @@ fn finish(asm: &mut Asm, names: &Names<'_>) {
     asm.alu(AluOp::Sub, R0, R2);
     asm.store(Size::Dw, R1, TOOK, R0);
     count(asm, names.stats, SWEEPS);
-    if names.way == Way::Tick {
-        resident::finish(asm, names);
-        asm.load_data(R1, ".bss", names.stats);
+    match names.way {
+        Way::Call => {}
+        Way::Read => {
+            reader::finish(asm, names);
+            asm.load_data(R1, ".bss", names.stats);
+        }
+        Way::Tick => {
+            resident::finish(asm, names);
+            asm.load_data(R1, ".bss", names.stats);
+        }
     }
     // An exchange orders the statistics before it, unlike a store.
     asm.load_imm(R0, 0);
@@ -271,7 +273,8 @@ pub(super) fn stack_address(asm: &mut Asm, dst: Reg, offset: i32) {
 }
 
 /// Hands the record at `record` on the stack to the consumer.
-pub(super) fn emit(asm: &mut Asm, names: &Names<'_>, record: i32, size: u32) {
+pub(super) fn emit(asm: &mut Asm, names: &Names<'_>, plan: &Plan, record: i32) {
+    let size = plan.record_size;
     let (fine, full) = (asm.label(), asm.label());
     match names.way {
         Way::Call | Way::Tick => {
@@ -284,17 +287,7 @@ pub(super) fn emit(asm: &mut Asm, names: &Names<'_>, record: i32, size: u32) {
             asm.load_imm(R4, RINGBUF_NO_WAKEUP);
             asm.call_helper(HELPER_RINGBUF_OUTPUT);
         }
-        Way::Read => {
-            // One byte too many, and the whole read fails.
-            let most = (OUTPUT_BYTES - 1) / size;
-            asm.load_data(R1, ".bss", names.stats);
-            asm.load(Size::Dw, R0, R1, MATCHED);
-            asm.jump_if_imm(Cond::Ge, R0, most.cast_signed(), full);
-            asm.load(Size::Dw, R1, FP, OUTPUT);
-            stack_address(asm, R2, record);
-            asm.load_imm(R3, i64::from(size));
-            asm.call_helper(HELPER_SEQ_WRITE);
-        }
+        Way::Read => reader::emit(asm, names, plan, record, full),
     }
     asm.jump_if_imm(Cond::Eq, R0, 0, fine);
     asm.bind(full);
@@ -368,7 +361,7 @@ impl Hooks for BpfHooks<'_> {
             }
             Op::Emit => match self.names.groups {
                 Some(groups) => groups.merge(asm, self.record, self.names.stats),
-                None => emit(asm, self.names, self.record, self.plan.record_size),
+                None => emit(asm, self.names, self.plan, self.record),
             },
             Op::Exit(verdict) => {
                 // A row that takes part in a group does not match by itself.

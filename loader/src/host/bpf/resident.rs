@@ -188,7 +188,7 @@ impl Stream {
 }
 
 /// The counters that end a sweep's records.
-fn sweep_end(bytes: &[u8]) -> SweepStats {
+pub(crate) fn sweep_end(bytes: &[u8]) -> SweepStats {
     let (words, _) = bytes.as_chunks::<8>();
     sweep_stats(|index| words.get(index).map_or(0, |word| u64::from_ne_bytes(*word)))
 }
