@@ -38,7 +38,9 @@ docs: build
 
 # Boots Debian's kernels under qemu and runs the end-to-end cases in each: docs/kernels.md.
 kernels *KERNELS: build
-    KFILTER=target/release/kfilter tests/kernels/run {{KERNELS}}
+    cargo build --release --locked -p kfilter-tests --example module_guest
+    KFILTER_KERNELS_DOC=docs/kernels.md KFILTER=target/release/kfilter \
+        MODULE_GUEST=target/release/examples/module_guest tests/kernels/run {{KERNELS}}
 
 # Compiles the shipped filters and asks the running kernel (and libbpf, if bpftool is there) to take them.
 shipped: build

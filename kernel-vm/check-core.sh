@@ -84,7 +84,7 @@ flags=(
     --edition 2024 -C opt-level=z -C panic=abort -C codegen-units=1
     -C overflow-checks=off -C debug-assertions=off -C debuginfo=0 -C no-redzone=yes
     -C code-model=kernel -C relocation-model=static -C force-unwind-tables=no
-    -C jump-tables=no -C target-feature=-sse,-sse2,-avx
+    -C jump-tables=no -C "target-feature=-sse,-sse2,-avx"
 )
 rustc "${flags[@]}" --crate-type=rlib --crate-name kernel_vm -C embed-bitcode=yes \
     --cap-lints allow -o "$work/libkernel_vm.rlib" src/lib.rs

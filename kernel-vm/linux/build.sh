@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
-# build.sh KERNEL_HEADERS_DIR OUT_DIR: builds OUT_DIR/kfilter.ko.
+# build.sh KERNEL_HEADERS_DIR OUT_DIR [CORE]: builds OUT_DIR/kfilter.ko.
+#
+# CORE is what `core/build.sh asm` has written, for who builds for several kernels.
 #
 # The build is the proof that kernel-vm cannot panic: rustc's assembly goes through the
 # kernel's own assembler and objtool, and what is left undefined is looked at. A reachable
 # panic, floating point, a bare return where the kernel wants its thunk, or any warning of
 # the compiler, objtool or modpost fails it. Needs rustc, make and the kernel's compiler.
 set -euo pipefail
-headers="$(realpath "${1:?usage: build.sh KERNEL_HEADERS_DIR OUT_DIR}")"
-out="$(realpath -m "${2:?usage: build.sh KERNEL_HEADERS_DIR OUT_DIR}")"
+usage="usage: build.sh KERNEL_HEADERS_DIR OUT_DIR [CORE]"
+headers="$(realpath "${1:?$usage}")"
+out="$(realpath -m "${2:?$usage}")"
 here="$(realpath "$(dirname "$0")")"
 
 fail() {
@@ -17,7 +20,16 @@ fail() {
 
 mkdir -p "$out"
 cp "$here"/*.c "$here"/*.h "$here/Kbuild" "$here/../include/kfilter_vm.h" "$out/"
-"$here/../core/build.sh" asm "$out/core.s.raw"
+if [ -n "${3:-}" ]; then
+    cp "$3" "$out/core.s.raw"
+else
+    "$here/../core/build.sh" asm "$out/core.s.raw"
+fi
+# A kernel that was built with a compiler that is not here takes the one that is.
+if [ -z "${CC:-}" ]; then
+    built_with="$(sed -n 's/^CONFIG_CC_VERSION_TEXT="\([^ ]*\).*/\1/p' "$headers/include/config/auto.conf")"
+    command -v "${built_with:-gcc}" >/dev/null || CC=gcc
+fi
 
 # Returns and indirect calls become the kernel's thunks, functions get its padding, and
 # symbols are reached directly: a module has no global offset table.
@@ -72,7 +84,7 @@ if grep -q GOTPCREL "$out/core.S"; then fail "a symbol is reached through a glob
 
 log="$out/build.log"
 # No pahole is needed without the module's own BTF.
-make -C "$headers" M="$out" ${CC:+"CC=$CC"} ${CC:+"HOSTCC=$CC"} CONFIG_DEBUG_INFO_BTF_MODULES= \
+make -j"$(nproc)" -C "$headers" M="$out" ${CC:+"CC=$CC"} ${CC:+"HOSTCC=$CC"} CONFIG_DEBUG_INFO_BTF_MODULES= \
     CONFIG_GCC_PLUGINS= modules >"$log" 2>&1 || { tail -40 "$log" >&2; fail "the module does not build"; }
 # What Kbuild says of headers without the kernel's image, and nothing else.
 if grep -iE 'warning|undefined|error' "$log" | grep -vE 'the compiler differs|Skipping BTF generation'; then

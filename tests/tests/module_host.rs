@@ -1,5 +1,5 @@
 //! The `module` host against a module that the tests play: what is written, what comes of
-//! refusals. The real one is tested in a guest by `kernel-vm/linux/test.sh`.
+//! refusals. The real one is tested in guests by `tests/kernels/run`.
 
 use kernel_vm::abi::SweepStats;
 use kernel_vm::module::{HEADER_BYTES, MAGIC, VERSION};

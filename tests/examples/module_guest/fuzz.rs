@@ -126,7 +126,8 @@ impl Image {
     }
 }
 
-fn word(bytes: &[u8], index: usize) -> usize {
+/// A word of an image's header.
+pub(crate) fn word(bytes: &[u8], index: usize) -> usize {
     let word = bytes.get(4 * index..4 * index + 4).and_then(|bytes| bytes.try_into().ok());
     word.map_or(0, u32::from_le_bytes) as usize
 }

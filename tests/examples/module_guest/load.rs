@@ -1,14 +1,18 @@
 //! The device under load: churn, many at once, a slow reader, many threads.
 
 use crate::FILTERS;
+use crate::fuzz::word;
 use crate::tasks::Frozen;
+use kernel_vm::module::DEVICE;
 use kfilter_loader::HostKind;
 use kfilter_loader::host::bpf::system_values;
 use kfilter_loader::host::module::image;
 use kfilter_loader::sys::{Device, Kernel, ModuleFile};
 use kfilter_loader::{Object, Request};
 use kfilter_tests::run::{Running, number};
-use std::io::Read;
+use std::fs::OpenOptions;
+use std::io::{Read, Write};
+use std::os::unix::fs::FileExt;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -74,12 +78,12 @@ pub(crate) fn churn(seconds: u64) -> Result<String, String> {
     Ok(format!("{sweeps} sweeps over {rows} rows while {} tasks came and went", born.into_inner()))
 }
 
-/// `count` threads that load, sweep and close filters of their own.
-pub(crate) fn concurrent(count: u64) -> Result<String, String> {
+/// `count` threads that load, sweep and close filters of their own, `rounds` times each.
+pub(crate) fn concurrent(count: u64, rounds: u64) -> Result<String, String> {
     let workers: Vec<_> = (0..count as usize)
         .map(|index| {
             thread::spawn(move || {
-                for round in 0..40 {
+                for round in 0..rounds as usize {
                     let source = FILTERS[(index + round) % FILTERS.len()];
                     let mut one = Running::load(HostKind::Module, source, &[]).map_err(text)?;
                     let visited = (0..3).map(|_| one.sweep().1.visited).min();
@@ -94,20 +98,42 @@ pub(crate) fn concurrent(count: u64) -> Result<String, String> {
     for worker in workers {
         worker.join().map_err(|_| "a worker panicked".to_owned())??;
     }
-    // One file that several threads sweep at once: each gets whole sweeps.
-    let device = Device::open().map_err(text)?;
-    device.load(&image_of(FILTERS[1])?).map_err(text)?;
-    Ok(format!("{count} threads, 40 loads each"))
+    let swept = shared(count, rounds)?;
+    Ok(format!("{count} threads, {rounds} loads each; {swept} sweeps through one file"))
+}
+
+/// One file that several threads sweep at once: each read from the start is a whole sweep.
+fn shared(count: u64, rounds: u64) -> Result<u64, String> {
+    let file = OpenOptions::new().read(true).write(true).open(DEVICE).map_err(text)?;
+    let bytes = image_of(FILTERS[1])?;
+    (&file).write_all(&bytes).map_err(text)?;
+    let record = word(&bytes, 8);
+    let whole = |bytes: &[u8]| {
+        // Rows come in the order of their numbers; the second field is the thread's id.
+        let tid = |record: &[u8]| record.get(16..24).map(|bytes| bytes.to_vec());
+        let tids: Vec<i64> = bytes
+            .chunks(record)
+            .filter_map(|record| Some(i64::from_le_bytes(tid(record)?.try_into().ok()?)))
+            .collect();
+        bytes.len() % record == 0 && !tids.is_empty() && tids.is_sorted_by(|a, b| a < b)
+    };
+    thread::scope(|scope| {
+        let worker = || {
+            let mut buffer = vec![0; 4 << 20];
+            (0..rounds * 4).all(|_| {
+                file.read_at(&mut buffer, 0).is_ok_and(|length| whole(&buffer[..length]))
+            })
+        };
+        let workers: Vec<_> = (0..count).map(|_| scope.spawn(worker)).collect();
+        let all = workers.into_iter().all(|worker| worker.join().unwrap_or(false));
+        if all { Ok(count * rounds * 4) } else { Err("a sweep was torn".to_owned()) }
+    })
 }
 
 /// Takes a few bytes, sleeps, and takes the rest of the same sweep.
 pub(crate) fn sleeper(seconds: u64) -> Result<String, String> {
     let _frozen = Frozen::start(10, 1)?;
-    let mut file = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(kernel_vm::module::DEVICE)
-        .map_err(text)?;
+    let mut file = OpenOptions::new().read(true).write(true).open(DEVICE).map_err(text)?;
     let bytes = image_of(FILTERS[1])?;
     std::io::Write::write_all(&mut file, &bytes).map_err(text)?;
     let record = u32::from_le_bytes([bytes[32], bytes[33], bytes[34], bytes[35]]) as usize;
@@ -125,7 +151,7 @@ pub(crate) fn sleeper(seconds: u64) -> Result<String, String> {
     if one % record != 0 || other % record != 0 || other < one + 90 * record {
         return Err(format!("{one} and {other} bytes of records of {record}"));
     }
-    if std::io::Write::write(&mut file, &bytes).is_ok() {
+    if file.write(&bytes).is_ok() {
         return Err("a second filter was loaded into the same file".to_owned());
     }
     Ok(format!("{} and {} records", one / record, other / record))

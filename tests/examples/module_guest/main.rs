@@ -1,4 +1,4 @@
-//! What `kernel-vm/linux/test.sh` runs inside its guest against the real module.
+//! What `tests/kernels/run` runs inside its guests against the real module.
 //!
 //! **Invariant**: a subcommand exits with 0 only if all that it looked at was as it should
 //! be; what the kernel itself says is looked at afterwards, by the guest's script.
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         Some("fuzz") => fuzz::run(number(1), number(2)),
         Some("agree") => agree::run(),
         Some("churn") => load::churn(number(1)),
-        Some("concurrent") => load::concurrent(number(1)),
+        Some("concurrent") => load::concurrent(number(1), number(2)),
         Some("sleeper") => load::sleeper(number(1)),
         Some("params") => load::params(),
         Some("walk") => load::walk(number(1)),
