@@ -140,8 +140,8 @@ impl Session for FileSession {
 fn split(bytes: &[u8], record_bytes: usize) -> Option<(RecordBatch, SweepStats)> {
     let (records, end) = bytes.split_at_checked(bytes.len().checked_sub(SWEEP_END_BYTES)?)?;
     let mut batch = RecordBatch::new(record_bytes);
-    let each = records.chunks(record_bytes.max(1));
-    each.map(|record| batch.push(record)).all(|fits| fits).then(|| (batch, sweep_end(end)))
+    let mut each = records.chunks(record_bytes.max(1));
+    each.all(|record| batch.push(record)).then(|| (batch, sweep_end(end)))
 }
 
 #[cfg(test)]
