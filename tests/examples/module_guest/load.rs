@@ -115,7 +115,7 @@ fn shared(count: u64, rounds: u64) -> Result<u64, String> {
             .chunks(record)
             .filter_map(|record| Some(i64::from_le_bytes(tid(record)?.try_into().ok()?)))
             .collect();
-        bytes.len() % record == 0 && !tids.is_empty() && tids.is_sorted_by(|a, b| a < b)
+        bytes.len().is_multiple_of(record) && !tids.is_empty() && tids.is_sorted_by(|a, b| a < b)
     };
     thread::scope(|scope| {
         let worker = || {
