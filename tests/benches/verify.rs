@@ -40,7 +40,12 @@ fn main() {
                 .min()
                 .unwrap_or(Duration::ZERO);
             let (ns, slots) = (best.as_nanos() as f64, program.len());
-            println!("{:<18} {slots:>6} {:>12.2} {:>12.1}", filter.name, ns / 1e3, ns / slots as f64);
+            println!(
+                "{:<18} {slots:>6} {:>12.2} {:>12.1}",
+                filter.name,
+                ns / 1e3,
+                ns / slots as f64
+            );
         }
     }
 }

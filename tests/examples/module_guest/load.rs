@@ -120,9 +120,8 @@ fn shared(count: u64, rounds: u64) -> Result<u64, String> {
     thread::scope(|scope| {
         let worker = || {
             let mut buffer = vec![0; 4 << 20];
-            (0..rounds * 4).all(|_| {
-                file.read_at(&mut buffer, 0).is_ok_and(|length| whole(&buffer[..length]))
-            })
+            (0..rounds * 4)
+                .all(|_| file.read_at(&mut buffer, 0).is_ok_and(|length| whole(&buffer[..length])))
         };
         let workers: Vec<_> = (0..count).map(|_| scope.spawn(worker)).collect();
         let all = workers.into_iter().all(|worker| worker.join().unwrap_or(false));

@@ -82,7 +82,7 @@ fn a_verifier_that_asks_for_a_capability_is_told_apart() {
     let Some((_, session)) = load(refusing("0000008000000000")) else { return };
     let error = session.unwrap_err();
     assert_eq!(error.class(), ErrorClass::Privilege);
-    insta::assert_snapshot!(error, @"the kernel refused program `sweep_hog` (EACCES) at ././././././././loader/tests/objects/sweep.bpf.c:77: `if (__sync_val_compare_and_swap(&hog_stats.busy, 0, 1))`: R0 pointer comparison prohibited (CAP_PERFMON is not held)");
+    insta::assert_snapshot!(error, @"the kernel refused program `sweep_hog` (EACCES) at ./sweep.bpf.c:78: `if (__sync_val_compare_and_swap(&hog_stats.busy, 0, 1))`: R0 pointer comparison prohibited (CAP_PERFMON is not held)");
     for enough in ["000000c000000000", "0000000000200000"] {
         let Some((_, session)) = load(refusing(enough)) else { return };
         assert_eq!(session.unwrap_err().class(), ErrorClass::Host);
