@@ -70,11 +70,21 @@ pub enum ProgramSection {
     IterTask,
     /// `iter.s/task`: the same, and may sleep.
     IterTaskSleepable,
+    /// `iter/task_file`: run for each descriptor of each task.
+    IterTaskFile,
+    /// `iter/task_vma`: run for each mapping of each process.
+    IterTaskVma,
 }
 
 impl ProgramSection {
     /// Every section, in the order of the file.
-    pub const ALL: [Self; 3] = [Self::Syscall, Self::IterTask, Self::IterTaskSleepable];
+    pub const ALL: [Self; 5] = [
+        Self::Syscall,
+        Self::IterTask,
+        Self::IterTaskSleepable,
+        Self::IterTaskFile,
+        Self::IterTaskVma,
+    ];
 
     /// Its name in the file.
     #[must_use]
@@ -83,6 +93,8 @@ impl ProgramSection {
             Self::Syscall => "syscall",
             Self::IterTask => "iter/task",
             Self::IterTaskSleepable => "iter.s/task",
+            Self::IterTaskFile => "iter/task_file",
+            Self::IterTaskVma => "iter/task_vma",
         }
     }
 }

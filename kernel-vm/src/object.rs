@@ -264,6 +264,11 @@ pub struct BpfMeta {
     /// What lets the filter sweep by itself.
     #[serde(default)]
     pub resident: Option<ResidentMeta>,
+    /// The same sweep as a program of the `iter/task`, `iter/task_file` or `iter/task_vma`
+    /// iterator, for kernels without iterators to call; absent when a column needs those. It
+    /// gives records to the same ring buffer.
+    #[serde(default)]
+    pub classic: Option<String>,
     /// What lets consumers read it as a file.
     #[serde(default)]
     pub reader: Option<ReaderMeta>,

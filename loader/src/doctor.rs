@@ -162,7 +162,7 @@ impl Feature {
             Self::TaskStorage => "history: rate, delta, mean, for",
             Self::TaskIterator => "sweeps over processes and threads",
             Self::MappingIterator => "sweeps over mappings",
-            Self::IterTask => "filters that are read from a file",
+            Self::IterTask => "filters that are read from a file; sweeps of older kernels",
             Self::IterTaskSleepable => "who waits for whose mutex",
             Self::SingleTaskLink => "filters that are read from a file",
             Self::Timer | Self::WorkQueue => "resident filters",
@@ -178,7 +178,9 @@ impl Feature {
                 "use a kernel with CONFIG_BPF_SYSCALL=y, or `--host vm`"
             }
             Self::TaskStorage => "use kernel 5.12 or newer, or `--host vm`",
-            Self::TaskIterator => "use kernel 6.10 or newer, or `--host vm`",
+            Self::TaskIterator => {
+                "sweeps go through iter/task programs, which cost more; kernel 6.10 has it"
+            }
             Self::MappingIterator => "use kernel 6.7 or newer, or `--host vm`",
             Self::IterTask => "use kernel 5.8 or newer, or `kfilter run`",
             Self::IterTaskSleepable => "use kernel 5.18 or newer",
@@ -191,13 +193,9 @@ impl Feature {
 }
 
 /// What every filter on the `bpf` host needs.
-const BASE: [Feature; 5] = [
-    Feature::KernelBtf,
-    Feature::LoadBtf,
-    Feature::SyscallProgram,
-    Feature::RingBuffer,
-    Feature::TaskIterator,
-];
+const BASE: [Feature; 3] = [Feature::KernelBtf, Feature::LoadBtf, Feature::RingBuffer];
+/// What a sweep takes besides, unless the kernel walks for it: [`Feature::IterTask`].
+const SWEEP: [Feature; 2] = [Feature::SyscallProgram, Feature::TaskIterator];
 
 /// Looks at the machine behind `sys`.
 #[must_use]
@@ -211,7 +209,10 @@ pub fn examine(sys: &dyn Sys) -> Report {
         .into_iter()
         .map(|table| {
             let extra = (table == Table::Mapping).then_some(Feature::MappingIterator);
-            let bpf_lacks = BASE.into_iter().chain(extra).filter(lacks).collect();
+            let mut bpf_lacks: Vec<_> = BASE.into_iter().filter(lacks).collect();
+            if lacks(&Feature::IterTask) {
+                bpf_lacks.extend(SWEEP.into_iter().chain(extra).filter(lacks));
+            }
             TableCheck { table, bpf_lacks, vm: vm.clone() }
         })
         .collect();

@@ -27,6 +27,10 @@ pub enum ProgramKind {
         /// It may sleep.
         sleepable: bool,
     },
+    /// The same for each descriptor of each task.
+    IterTaskFile,
+    /// The same for each mapping of each process.
+    IterTaskVma,
 }
 
 impl ProgramKind {
@@ -37,6 +41,8 @@ impl ProgramKind {
             "syscall" => Some(Self::Syscall),
             "iter/task" => Some(Self::IterTask { sleepable: false }),
             "iter.s/task" => Some(Self::IterTask { sleepable: true }),
+            "iter/task_file" => Some(Self::IterTaskFile),
+            "iter/task_vma" => Some(Self::IterTaskVma),
             _ => None,
         }
     }
@@ -47,6 +53,8 @@ impl ProgramKind {
         match self {
             Self::Syscall => None,
             Self::IterTask { .. } => Some("bpf_iter_task"),
+            Self::IterTaskFile => Some("bpf_iter_task_file"),
+            Self::IterTaskVma => Some("bpf_iter_task_vma"),
         }
     }
 }

@@ -29,6 +29,7 @@ pub use resident::PERIOD_MIN;
 use crate::error::LoadError;
 use crate::host::bpf::{BpfSession, Loaded, LoadedMap, Reuse, Types, load_programs};
 use crate::host::{Request, Session};
+use crate::link::ProgramKind;
 use crate::sys::{Call, Sys};
 use directory::Directory;
 use kernel_vm::object::FilterMeta;
@@ -114,6 +115,12 @@ impl std::fmt::Debug for Pins {
     }
 }
 
+/// What a kernel that lacks a function cannot do, and the way out.
+const STAYS: (&str, &str) = (
+    "a loaded filter walks by itself when it is read, which this kernel lets no program do",
+    "use `kfilter run`, or Linux 6.10 and later",
+);
+
 impl Pins {
     /// Those below [`ROOT`] in the running kernel.
     #[must_use]
@@ -155,7 +162,7 @@ impl Pins {
         names.extend(read.map(|reader| reader.program.as_str()));
         names.extend(ticking.iter().flat_map(|meta| [meta.start.as_str(), meta.stop.as_str()]));
         let loaded = load_programs(&*self.sys, &self.types, request, &names, reuse)
-            .map_err(crate::host::bpf::resident::explain)?;
+            .map_err(|error| crate::host::bpf::resident::explain(error).or_too_old(STAYS))?;
         let lines = read
             .map(|reader| reader::load_lines(&*self.sys, &self.types, request, reader, &loaded))
             .transpose()?;
@@ -230,7 +237,12 @@ impl Pins {
             let size = if pin == file::RECORDS { info.max_entries } else { info.value_size };
             maps.push(LoadedMap { name: in_object.to_owned(), fd, size });
         }
-        let loaded = Loaded { programs: vec![self.get(name, file::SWEEP)?], maps, btf: None };
+        let loaded = Loaded {
+            kind: ProgramKind::Syscall,
+            programs: vec![self.get(name, file::SWEEP)?],
+            maps,
+            btf: None,
+        };
         let session = BpfSession::new(Rc::clone(&self.sys), &meta.filter, loaded)?;
         Ok((meta, Box::new(session)))
     }

@@ -69,6 +69,24 @@ impl Running {
         Ok(Self { object, name, session })
     }
 
+    /// The same with the program for older kernels, whatever this kernel takes; `None` when
+    /// the filter has none.
+    ///
+    /// # Panics
+    /// When the source is wrong.
+    #[must_use]
+    pub fn load_classic(source: &str) -> Option<Result<Self, LoadError>> {
+        let compiled = kfilter_compiler::compile("test.kf", source)
+            .unwrap_or_else(|wrong| panic!("{source}\n{wrong:#?}"));
+        let object = Object::parse(&compiled.object).expect("our own object");
+        let name = object.filters()[0].name.clone();
+        let loaded = {
+            let request = Request::new(&object, &name, &[], system_values(&Kernel));
+            BpfHost::running().load_classic(&request.expect("no parameter is given"))?
+        };
+        Some(loaded.map(|session| Self { object, name, session: Box::new(session) }))
+    }
+
     /// One sweep: the records, and the counters.
     ///
     /// # Panics

@@ -1,7 +1,8 @@
 //! Both hosts show the same rows with the same values: every column that both have, over
 //! programs that were started for it: other programs may do anything at any time. The vm
 //! host sweeps between two sweeps of the bpf host; a row that was there both times is there
-//! in between, and its values lie between the two.
+//! in between, and its values lie between the two. So do those of the classic program that
+//! older kernels run, where a filter has one.
 
 use kernel_vm::schema::{Column, Since, Table, columns_of};
 use kfilter_loader::HostKind;
@@ -103,24 +104,31 @@ fn compare(table: Table, columns: &[&Column], of: &[i64]) -> (usize, Vec<String>
     );
     let mut bpf = Running::load(HostKind::Bpf, &source, &[]).expect("loads on the bpf host");
     let mut vm = Running::load(HostKind::Vm, &source, &[]).expect("loads on the vm host");
+    let mut classic = Running::load_classic(&source)
+        .map(|loaded| loaded.unwrap_or_else(|error| panic!("{source}\n{error}")));
     let before = rows(&mut bpf, table);
     let between = rows(&mut vm, table);
+    let by_row = classic.as_mut().map(|classic| rows(classic, table));
     let after = rows(&mut bpf, table);
+    let mut others = vec![("the vm host", between)];
+    others.extend(by_row.map(|rows| ("the classic program", rows)));
     let mut compared = 0;
     let mut wrong = Vec::new();
     for (key, first) in &before {
         let Some(last) = after.get(key) else { continue };
-        let Some(middle) = between.get(key) else {
-            wrong.push(format!("{} {key:?} is no row of the vm host", table.name()));
-            continue;
-        };
-        for column in columns {
+        for (host, column) in
+            others.iter().flat_map(|other| columns.iter().map(move |column| (other, column)))
+        {
+            let (host, Some(row)) = (host.0, host.1.get(key)) else {
+                wrong.push(format!("{} {key:?} is no row of {}", table.name(), host.0));
+                continue;
+            };
             let of = |record: &'_ Record| record.get(column.name).cloned();
-            let (a, b, v) = (of(first), of(last), of(middle));
+            let (a, b, v) = (of(first), of(last), of(row));
             compared += 1;
             if !agree(column, table, [a.as_ref(), b.as_ref()], v.as_ref()) {
-                let name = column.name;
-                wrong.push(format!("{} {key:?} {name}: bpf {a:?} {b:?}, vm {v:?}", table.name()));
+                let row = format!("{} {key:?} {}", table.name(), column.name);
+                wrong.push(format!("{row}: bpf {a:?} {b:?}, {host} {v:?}"));
             }
         }
     }

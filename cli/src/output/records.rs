@@ -150,6 +150,7 @@ pub(crate) mod tests {
                 records: String::new(),
                 state: None,
                 resident: None,
+                classic: None,
                 reader: None,
             },
             vm: VmMeta { program: none, row_size: 0, columns: Vec::new() },

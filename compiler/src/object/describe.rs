@@ -52,6 +52,8 @@ pub(super) fn describe(module: &Module, types: &mut Types) -> Result<Described, 
                 ProgramSection::IterTask | ProgramSection::IterTaskSleepable => {
                     types.pointer_to("bpf_iter__task")
                 }
+                ProgramSection::IterTaskFile => types.pointer_to("bpf_iter__task_file"),
+                ProgramSection::IterTaskVma => types.pointer_to("bpf_iter__task_vma"),
             };
             let prototype = types.btf.prototype(int, &[("ctx", ctx)]);
             types.btf.function(&program.name, prototype, Linkage::Global)

@@ -3,6 +3,7 @@
 //! [`columns`] says what a column is in the kernel, `sweep` what stands around the row
 //! body; the body comes from `lower`.
 
+mod classic;
 pub mod columns;
 mod groups;
 pub mod kernel_types;
@@ -38,6 +39,8 @@ pub struct Sweep {
     pub program: Program,
     /// The same sweep for consumers that read a file.
     pub reader: Program,
+    /// The same sweep where the kernel has no iterators to call; `None` when a column needs them.
+    pub classic: Option<Program>,
     /// What lets it sweep by itself.
     pub resident: resident::Resident,
     /// Its maps.
@@ -70,6 +73,12 @@ pub fn sweep_symbol(filter: &str) -> String {
 #[must_use]
 pub fn reader_symbol(filter: &str) -> String {
     format!("read_{filter}")
+}
+
+/// Symbol of the program that the kernel calls row by row.
+#[must_use]
+pub fn classic_symbol(filter: &str) -> String {
+    format!("tasks_{filter}")
 }
 
 /// Name of the ring buffer that its records go to.
@@ -129,6 +138,16 @@ pub fn compile(filter: &Filter, plan: &Plan, rodata: u32, bss: u32) -> Result<Sw
     let (work, _) = sweep::program(filter.table, plan, &body, &columns, &ticking)?;
     let mut resident = resident::build(&filter.name, work, &ticking)?;
     let mut subprograms = columns.subprograms()?;
+    let classic = match columns.classic() {
+        Some(columns) => {
+            let by_row = sweep::Names { way: sweep::Way::Classic, ..names.clone() };
+            let (code, _) = sweep::program(filter.table, plan, &body, &columns, &by_row)?;
+            subprograms.extend(columns.subprograms()?);
+            let (name, section) = (classic_symbol(&filter.name), classic::section(filter.table));
+            Some(Program { name, section, code })
+        }
+        None => None,
+    };
     let mut global: Vec<(String, u8)> = columns.global().map(|name| (name, 0)).collect();
     for (function, args) in lines.functions(bss)? {
         global.push((function.name.clone(), args));
@@ -184,6 +203,7 @@ pub fn compile(filter: &Filter, plan: &Plan, rodata: u32, bss: u32) -> Result<Sw
             code,
         },
         reader,
+        classic,
         resident,
         maps,
         subprograms,

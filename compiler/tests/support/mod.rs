@@ -16,8 +16,6 @@ use kfilter_compiler::target::bpf::columns::{Columns, Place, TASK, untrusted};
 const ITERATOR: i16 = -24;
 /// Where the visited rows are counted.
 const VISITED: i16 = -48;
-/// Where the iterator of files or mappings lives.
-const INNER_ITERATOR: i16 = -40;
 
 /// Metadata of one filter that has nothing but statistics.
 pub(crate) fn plain_meta(name: &str) -> ObjectMeta {
@@ -49,6 +47,7 @@ pub(crate) fn plain_meta(name: &str) -> ObjectMeta {
                 records: format!("records_{name}"),
                 state: None,
                 resident: None,
+                classic: None,
                 reader: None,
             },
             vm: VmMeta { program: none, row_size: 16, columns: Vec::new() },
@@ -159,7 +158,7 @@ pub(crate) fn column_sweep(table: Table, columns: &[&'static Column]) -> Module 
             asm.mov(R1, R6);
             untrusted(asm, "task_struct");
             asm.mov(R6, R0);
-            reader.walk(asm, INNER_ITERATOR, |asm, _next| {
+            reader.walk(asm, |asm, _next| {
                 for column in columns {
                     hand_over(asm, &reader, column);
                 }

@@ -102,6 +102,9 @@ fn check_bpf(filter: &FilterMeta, object: &Object) -> Result<(), String> {
             return Err("its switch between records and lines is no number".into());
         }
     }
+    if let Some(classic) = bpf.classic.as_ref().filter(|name| object.function(name).is_none()) {
+        return Err(format!("no program `{classic}`"));
+    }
     match &bpf.state {
         Some(state) if map_type_of(state).is_none() => Err(format!("no map `{state}`")),
         Some(_) | None => Ok(()),

@@ -17,7 +17,8 @@ pub use session::BpfSession;
 pub use types::Types;
 
 use super::{Host, HostKind, Request, Session};
-use crate::error::LoadError;
+use crate::core_reloc::{RelocError, RelocErrorKind};
+use crate::error::{ErrorClass, LoadError};
 use crate::params::SystemValues;
 use crate::sys::Sys;
 use std::path::Path;
@@ -49,13 +50,39 @@ impl BpfHost {
         Self::new(Rc::new(crate::sys::Kernel))
     }
 
-    /// As [`Host::load`], with the session's own type.
+    /// As [`Host::load`], with the session's own type: the sweep if this kernel takes it, else
+    /// the classic program.
     ///
     /// # Errors
     /// As [`Host::load`].
     pub fn load_session(&self, request: &Request<'_>) -> Result<BpfSession, LoadError> {
-        let name = &request.filter.bpf.sweep;
-        let loaded = load_programs(&*self.sys, &self.types, request, &[name.as_str()], Vec::new())?;
+        let refused = match self.load_one(request, &request.filter.bpf.sweep) {
+            Ok(session) => return Ok(session),
+            Err(error) => error,
+        };
+        // Not even a kernel that is older would be content with these.
+        if refused.class() != ErrorClass::Host || matches!(refused, LoadError::Missing { .. }) {
+            return Err(refused);
+        }
+        match self.load_classic(request) {
+            Some(Ok(session)) => Ok(session),
+            Some(Err(error)) if is_too_old(&refused) => Err(error.or_too_old(WALKS)),
+            Some(Err(_)) | None => Err(refused.or_too_old(WALKS)),
+        }
+    }
+
+    /// The classic program, whether or not this kernel takes the sweep; `None` when the filter
+    /// has none.
+    ///
+    /// # Errors
+    /// As [`Host::load`].
+    #[must_use]
+    pub fn load_classic(&self, request: &Request<'_>) -> Option<Result<BpfSession, LoadError>> {
+        request.filter.bpf.classic.as_ref().map(|name| self.load_one(request, name))
+    }
+
+    fn load_one(&self, request: &Request<'_>, name: &str) -> Result<BpfSession, LoadError> {
+        let loaded = load_programs(&*self.sys, &self.types, request, &[name], Vec::new())?;
         BpfSession::new(Rc::clone(&self.sys), request.filter, loaded)
     }
 }
@@ -67,6 +94,27 @@ impl Host for BpfHost {
 
     fn load(&mut self, request: &Request<'_>) -> Result<Box<dyn Session>, LoadError> {
         Ok(Box::new(self.load_session(request)?))
+    }
+}
+
+/// What a kernel that lacks a function cannot do, and the way out.
+const WALKS: (&str, &str) = (
+    "the filter reads what no program of this kernel can walk to",
+    "use `--host vm`, or Linux 6.10 and later",
+);
+
+/// Whether the kernel lacks a function that newer ones have.
+fn is_too_old(error: &LoadError) -> bool {
+    matches!(error, LoadError::Relocation(error) if error.kind == RelocErrorKind::NoKfunc)
+}
+
+impl LoadError {
+    /// The same, said in the words given if it is that the kernel lacks a function.
+    pub(crate) fn or_too_old(self, (why, way_out): (&str, &str)) -> Self {
+        if let Self::Relocation(RelocError { what, kind: RelocErrorKind::NoKfunc, .. }) = self {
+            return Self::Missing { what, why: why.to_owned(), way_out: way_out.to_owned() };
+        }
+        self
     }
 }
 

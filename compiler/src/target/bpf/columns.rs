@@ -33,7 +33,7 @@ use kernel_vm::schema::{Column, Table};
 use self::group::Group;
 use self::paths::Found;
 use super::kernel_types;
-use crate::asm::{Asm, JumpTooFar, Label, R0, R2, R6, Reg};
+use crate::asm::{Asm, JumpTooFar, Label, R0, R1, R2, R6, Reg};
 use crate::code::RelocKind;
 use crate::object::{DataType, Map, Scratch, Subprogram};
 
@@ -54,6 +54,10 @@ pub fn untrusted(asm: &mut Asm, name: &'static str) {
 
 /// Bytes of the stack that [`Columns::walk`] needs for the tables `file` and `mapping`.
 pub const WALK_STACK_BYTES: i16 = 8;
+/// Where on the stack they are.
+pub const WALK: i16 = TASK - WALK_STACK_BYTES;
+/// Where on the stack a [classic](Columns::classic) program keeps its context.
+pub const CONTEXT: i16 = -24;
 
 /// What the sweep of one filter reads of the kernel, and how.
 #[derive(Clone, Debug)]
@@ -64,6 +68,7 @@ pub struct Columns {
     groups: Vec<Group>,
     place: Place,
     only_waiting: bool,
+    classic: bool,
 }
 
 /// Where a filter's data stand in `.bss`.
@@ -91,7 +96,15 @@ impl Columns {
                 needed(group) || (group == Group::Row && by_others)
             })
             .collect();
-        Self { filter: filter.to_owned(), table, found, groups, place, only_waiting: false }
+        Self {
+            filter: filter.to_owned(),
+            table,
+            found,
+            groups,
+            place,
+            only_waiting: false,
+            classic: false,
+        }
     }
 
     /// For a filter that can match no thread but those that wait for a lock: its sweep is
@@ -100,6 +113,27 @@ impl Columns {
     pub fn restricted_to_waiting(mut self) -> Self {
         self.only_waiting = self.groups.contains(&Group::Waits);
         self
+    }
+
+    /// The same columns for a program that the kernel calls row by row, where it has no
+    /// iterators to call: everything is read through the pointers of the call, and no function
+    /// of the kernel is called. `None` when a column takes what only those offer.
+    #[must_use]
+    pub fn classic(&self) -> Option<Self> {
+        let beyond = |group: &Group| matches!(group, Group::Waits | Group::Mappings);
+        let possible = !self.groups.iter().any(beyond);
+        possible.then(|| Self { classic: true, only_waiting: false, ..self.clone() })
+    }
+
+    /// Whether this is [`Columns::classic`].
+    #[must_use]
+    pub const fn is_classic(&self) -> bool {
+        self.classic
+    }
+
+    /// [`untrusted`]; before there was trust in pointers there was nothing to lose.
+    fn untrusted(&self, asm: &mut Asm, name: &'static str) {
+        if self.classic { asm.mov(R0, R1) } else { untrusted(asm, name) }
     }
 
     /// Whether the sweep visits only threads that wait for a lock.
@@ -176,10 +210,10 @@ impl Columns {
     /// itself, or what is below it.
     ///
     /// `body` may use every register but `r6`, and ends by falling through or by going to
-    /// the label that it is given. `iterator` is the offset of [`WALK_STACK_BYTES`] on the
-    /// stack that are left alone meanwhile; the tables `process` and `thread` need none.
-    pub fn walk(&self, asm: &mut Asm, iterator: i16, body: impl FnOnce(&mut Asm, Label)) {
-        rows::walk(self, asm, iterator, body);
+    /// the label that it is given. [`WALK_STACK_BYTES`] at [`WALK`] on the stack are left
+    /// alone meanwhile; the tables `process` and `thread` need none.
+    pub fn walk(&self, asm: &mut Asm, body: impl FnOnce(&mut Asm, Label)) {
+        rows::walk(self, asm, body);
     }
 
     /// Code that runs `body` for each thread that waits for a lock, in place of an iterator
@@ -202,17 +236,29 @@ impl Columns {
         }
     }
 
-    /// Threads of one process stand next to each other in a sweep, so what describes the
-    /// process is computed for the first of them only.
+    /// Rows of one process stand next to each other, so what describes the process is
+    /// computed for the first of them only. In a sweep a task's files and mappings are in any
+    /// case; a classic program is called anew for each.
     fn remembers_process(&self) -> bool {
-        self.table == Table::Thread && self.groups.iter().any(|&group| group != Group::Waits)
+        let many = match self.table {
+            Table::Process => false,
+            Table::Thread => true,
+            Table::File | Table::Mapping => self.classic,
+        };
+        many && self.groups.iter().any(|group| !matches!(group, Group::Waits | Group::Row))
     }
 
     fn layout(&self) -> group::Layout<'_> {
         group::Layout::new(self)
     }
 
-    /// The name of one of the columns' own functions or maps.
+    /// The name of one of the columns' own functions.
+    fn function(&self, what: &str) -> String {
+        let kind = if self.classic { "task_" } else { "" };
+        format!("{kind}{}", self.symbol(what))
+    }
+
+    /// The name of one of the columns' own maps.
     fn symbol(&self, what: &str) -> String {
         format!("{what}_{}", self.filter)
     }

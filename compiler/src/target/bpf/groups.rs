@@ -63,7 +63,7 @@ impl<'a> Groups<'a> {
     /// Each way hands records over in its own way.
     fn finish_symbol(&self, way: Way) -> String {
         let what = match way {
-            Way::Call => "finish",
+            Way::Call | Way::Classic => "finish",
             Way::Read => "present",
             Way::Tick => "conclude",
         };

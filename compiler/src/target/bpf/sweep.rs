@@ -8,10 +8,10 @@ use std::mem::offset_of;
 use kernel_vm::abi::{SweepStats, Verdict};
 use kernel_vm::schema::Table;
 
-use super::columns::{Columns, TASK, WALK_STACK_BYTES, untrusted};
+use super::columns::{CONTEXT, Columns, TASK, WALK, untrusted};
 use super::groups::Groups;
 use super::lines::Lines;
-use super::{reader, resident};
+use super::{classic, reader, resident};
 use crate::asm::{AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R4, R6, Reg, Size};
 use crate::code::Code;
 use crate::lir::{Function, Op, VReg};
@@ -36,14 +36,13 @@ const ITERATOR: i16 = -24;
 const BUSY: i64 = 1;
 
 /// Where a program that is read keeps the file's buffer.
-pub(super) const OUTPUT: i16 = TASK - WALK_STACK_BYTES - 8;
+pub(super) const OUTPUT: i16 = WALK - 8;
 /// Bytes of the stack above the row body's frame.
 pub(super) const RESERVED: i32 = OUTPUT as i32;
-/// Where `columns.walk` has its part of it.
-const WALK: i16 = TASK - WALK_STACK_BYTES;
 const _: () = assert!(TASK + 8 == ITERATOR, "the task stands below the iterator");
+const _: () = assert!(CONTEXT == ITERATOR, "a classic program has no iterator");
 
-const VISITED: i16 = offset_of!(SweepStats, visited) as i16;
+pub(super) const VISITED: i16 = offset_of!(SweepStats, visited) as i16;
 const MATCHED: i16 = offset_of!(SweepStats, matched) as i16;
 pub(super) const UNREADABLE: i16 = offset_of!(SweepStats, unreadable) as i16;
 pub(super) const WARMING: i16 = offset_of!(SweepStats, warming) as i16;
@@ -85,6 +84,8 @@ pub(super) enum Way {
     Call,
     /// By reading a file; records are what is read.
     Read,
+    /// By reading a file, which calls it for each row; records go to the ring buffer.
+    Classic,
     /// By the filter's own timer; records go to the ring buffer, and who waits for them is
     /// woken at the end.
     Tick,
@@ -99,6 +100,9 @@ pub(super) fn program(
     names: &Names<'_>,
 ) -> Result<(Code, u32), JumpTooFar> {
     let mut asm = Asm::new();
+    if names.way == Way::Classic {
+        return classic::program(asm, table, plan, body, columns, names);
+    }
     let mut hooks = BpfHooks { table, plan, columns, names, record: body.record, next: None };
     let allocation = allocate(&body.function, body.frame, |op| hooks.loses(op));
     if !allocation.fits() {
@@ -116,7 +120,7 @@ pub(super) fn program(
         emptied.push(TASK.into());
     }
     match names.way {
-        Way::Call => {}
+        Way::Call | Way::Classic => {}
         Way::Read => reader::begin(&mut asm, names, plan),
         Way::Tick => resident::begin(&mut asm, names),
     }
@@ -127,7 +131,7 @@ pub(super) fn program(
         asm.mov(R1, R6);
         untrusted(asm, "task_struct");
         asm.mov(R6, R0);
-        columns.walk(asm, WALK, |asm, next| {
+        columns.walk(asm, |asm, next| {
             count(asm, names.stats, VISITED);
             hooks.next = Some(next);
             encode(&body.function, &allocation, asm, &mut hooks);
@@ -145,7 +149,7 @@ pub(super) fn program(
     finish(&mut asm, names);
     asm.bind(busy);
     match names.way {
-        Way::Call => {}
+        Way::Call | Way::Classic => {}
         Way::Read => reader::busy(&mut asm, names),
         Way::Tick => resident::count_skipped(&mut asm, names),
     }
@@ -163,6 +167,11 @@ fn begin(asm: &mut Asm, stats: u32, busy: Label) {
     asm.load_imm(R1, 1);
     asm.atomic_cmpxchg(R6, BUSY_FLAG, R1);
     asm.jump_if_imm(Cond::Ne, R0, 0, busy);
+    start(asm);
+}
+
+/// With the statistics in `r6`: clears the counters and notes the time.
+pub(super) fn start(asm: &mut Asm) {
     for counter in [VISITED, MATCHED, UNREADABLE, WARMING, DROPPED] {
         asm.store_imm(Size::Dw, R6, counter, 0);
     }
@@ -241,7 +250,8 @@ pub(super) fn count(asm: &mut Asm, stats: u32, counter: i16) {
     asm.store(Size::Dw, R1, counter, R0);
 }
 
-fn finish(asm: &mut Asm, names: &Names<'_>) {
+/// The end of a program that made a sweep.
+pub(super) fn finish(asm: &mut Asm, names: &Names<'_>) {
     asm.call_helper(HELPER_KTIME_GET_BOOT_NS);
     asm.load_data(R1, ".bss", names.stats);
     asm.load(Size::Dw, R2, R1, STARTED);
@@ -250,6 +260,7 @@ fn finish(asm: &mut Asm, names: &Names<'_>) {
     count(asm, names.stats, SWEEPS);
     match names.way {
         Way::Call => {}
+        Way::Classic => return leave(asm),
         Way::Read => {
             reader::finish(asm, names);
             asm.load_data(R1, ".bss", names.stats);
@@ -262,6 +273,11 @@ fn finish(asm: &mut Asm, names: &Names<'_>) {
     // An exchange orders the statistics before it, unlike a store.
     asm.load_imm(R0, 0);
     asm.atomic_xchg(R1, BUSY_FLAG, R0);
+    leave(asm);
+}
+
+/// Returns 0.
+pub(super) fn leave(asm: &mut Asm) {
     asm.load_imm(R0, 0);
     asm.exit();
 }
@@ -277,7 +293,7 @@ pub(super) fn emit(asm: &mut Asm, names: &Names<'_>, plan: &Plan, record: i32) {
     let size = plan.record_size;
     let (fine, full) = (asm.label(), asm.label());
     match names.way {
-        Way::Call | Way::Tick => {
+        Way::Call | Way::Classic | Way::Tick => {
             if names.way == Way::Tick {
                 resident::take_room(asm, names, size, full);
             }
@@ -324,13 +340,15 @@ pub(super) fn load_now(asm: &mut Asm, names: &Names<'_>, dst: Reg) {
     asm.load(Size::Dw, dst, dst, STARTED);
 }
 
-struct BpfHooks<'a> {
-    table: Table,
-    plan: &'a Plan,
-    columns: &'a Columns,
-    names: &'a Names<'a>,
-    record: i32,
-    next: Option<Label>,
+/// How the row body reads columns and ends.
+pub(super) struct BpfHooks<'a> {
+    pub(super) table: Table,
+    pub(super) plan: &'a Plan,
+    pub(super) columns: &'a Columns,
+    pub(super) names: &'a Names<'a>,
+    pub(super) record: i32,
+    /// Where the next row is; set once the row's code is inside its loop.
+    pub(super) next: Option<Label>,
 }
 
 impl Hooks for BpfHooks<'_> {

@@ -7,7 +7,7 @@ use crate::elf::{DataKind, DataSection, MapDef, Object, map_type};
 use crate::error::LoadError;
 use crate::link::MapRef;
 use crate::sys::ring::{self, page_bytes};
-use crate::sys::{Call, MAP_MMAPABLE, MAP_RDONLY_PROG, MapCreate, Sys};
+use crate::sys::{Call, MAP_MMAPABLE, MAP_RDONLY_PROG, MapCreate, Sys, SyscallError};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -88,10 +88,10 @@ impl Plan<'_> {
             flags: def.flags,
             btf,
         };
-        let fd = self
-            .sys
-            .bpf_fd(Call::MapCreate(create))
-            .map_err(|error| LoadError::syscall(format!("creating map `{}`", def.name))(error))?;
+        let fd = self.sys.bpf_fd(Call::MapCreate(create)).map_err(|error| match error.errno.0 {
+            libc::EINVAL if def.ty == map_type::TASK_STORAGE => no_task_storage(&def.name),
+            _ => not_created(&def.name, error),
+        })?;
         Ok((fd, max_entries))
     }
 
@@ -110,7 +110,8 @@ impl Plan<'_> {
             flags: MAP_MMAPABLE | if constant { MAP_RDONLY_PROG } else { 0 },
             btf: None,
         };
-        let fd = self.sys.bpf_fd(Call::MapCreate(create)).map_err(doing("creating"))?;
+        let created = self.sys.bpf_fd(Call::MapCreate(create));
+        let fd = created.map_err(|error| not_created(&name, error))?;
         if bytes.iter().any(|&byte| byte != 0) {
             let update = Call::MapUpdate { map: fd.as_fd(), key: &[0; 4], value: bytes };
             self.sys.bpf(update).map_err(doing("filling"))?;
@@ -119,6 +120,30 @@ impl Plan<'_> {
             self.sys.bpf(Call::MapFreeze(fd.as_fd())).map_err(doing("freezing"))?;
         }
         Ok((fd, value_size))
+    }
+}
+
+/// The error for a map that the kernel did not make. The object's types were loaded, which
+/// takes the same privilege: EPERM then means an old kernel, which counts maps as locked memory.
+fn not_created(name: &str, error: SyscallError) -> LoadError {
+    if error.errno.0 == libc::EPERM {
+        return LoadError::Missing {
+            what: format!("locked memory for map `{name}`"),
+            why: "before Linux 5.11 maps count as locked memory, and RLIMIT_MEMLOCK is too small"
+                .to_owned(),
+            way_out: "raise it with `ulimit -l unlimited`, or use `--host vm`".to_owned(),
+        };
+    }
+    LoadError::syscall(format!("creating map `{name}`"))(error)
+}
+
+fn no_task_storage(map: &str) -> LoadError {
+    LoadError::Missing {
+        what: format!("task storage for map `{map}`"),
+        why: "the filter keeps something of each task, and tasks have no room for it before \
+              Linux 5.12"
+            .to_owned(),
+        way_out: "use `--host vm`, or a filter without rates and history".to_owned(),
     }
 }
 

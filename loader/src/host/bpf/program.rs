@@ -31,6 +31,8 @@ const PREFIX_CHARS: usize = 7;
 /// Loaded programs and their maps. Closing them unloads them.
 #[derive(Debug)]
 pub struct Loaded {
+    /// Where the first of them runs.
+    pub kind: ProgramKind,
     /// The programs, in the order asked for.
     pub programs: Vec<OwnedFd>,
     /// The maps that they use.
@@ -118,6 +120,7 @@ pub fn load_programs(
             maps.push(LoadedMap { name, fd, size });
         }
     }
+    let kind = linked.first().map_or(ProgramKind::Syscall, |program| program.kind);
     let mut programs = Vec::with_capacity(linked.len());
     for mut program in linked {
         for slot in &program.maps {
@@ -128,7 +131,7 @@ pub fn load_programs(
         }
         programs.push(load_program(sys, request, &program, btf.as_fd())?);
     }
-    Ok(Loaded { programs, maps, btf: Some(btf) })
+    Ok(Loaded { kind, programs, maps, btf: Some(btf) })
 }
 
 /// A column that this host never has would make every row unreadable: another host is better.
@@ -206,6 +209,9 @@ fn load_btf(sys: &dyn Sys, request: &Request<'_>) -> Result<OwnedFd, LoadError> 
     Err(LoadError::syscall("loading the object's types")(error))
 }
 
+/// What a verifier says that does not take the address of a function for one (before 5.13).
+const FUNCTION_UNKNOWN: &str = "number of funcs in func_info doesn't match";
+
 /// Loads one program; a refused one is loaded again to hear why.
 fn load_program(
     sys: &dyn Sys,
@@ -220,6 +226,9 @@ fn load_program(
             ProgramKind::IterTask { sleepable } => {
                 let flags = if sleepable { PROG_SLEEPABLE } else { 0 };
                 (prog_type::TRACING, ATTACH_TRACE_ITER, flags)
+            }
+            ProgramKind::IterTaskFile | ProgramKind::IterTaskVma => {
+                (prog_type::TRACING, ATTACH_TRACE_ITER, 0)
             }
         };
         let btf = ProgBtf { fd: btf, functions: &program.func_info, lines: &program.line_info };
@@ -263,6 +272,13 @@ fn refused(
     // Without a word from the verifier it was not the verifier: privilege, memory, limits.
     if log.trim().is_empty() {
         return LoadError::syscall(format!("loading program `{}`", program.name))(error);
+    }
+    if log.contains(FUNCTION_UNKNOWN) {
+        return LoadError::Missing {
+            what: "calls of a filter's own functions from a loop".to_owned(),
+            why: "a column takes a loop, and the verifier knows none before Linux 5.17".to_owned(),
+            way_out: "use `--host vm`".to_owned(),
+        };
     }
     let line_of = |slot| program.line_of(request.object, slot);
     let mut rejection = Rejection::from_log(&program.name, error.errno, log, line_of);

@@ -1,16 +1,22 @@
 //! A loaded filter: run the sweep, take the records, read the statistics.
 //!
+//! A sweep is one call of the program; on kernels where it cannot walk by itself, one reading
+//! of a file, for which the kernel calls another program row by row.
+//!
 //! **Invariant**: records that the program counted as dropped stay counted; a record of
 //! another size than the filter's is never handed out.
 
 use super::program::{Loaded, is_transient};
 use crate::error::LoadError;
 use crate::host::{Session, Sweep};
+use crate::link::ProgramKind;
 use crate::record::RecordBatch;
 use crate::sys::ring::{Ring, page_bytes};
 use crate::sys::{Call, Errno, SharedMemory, Sys, SyscallError};
 use kernel_vm::abi::SweepStats;
 use kernel_vm::object::FilterMeta;
+use std::fs::File;
+use std::io::Read as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -25,6 +31,8 @@ pub struct BpfSession {
     filter: String,
     record_size: usize,
     program: OwnedFd,
+    /// What the file to read is made of, when the kernel walks.
+    rows: Option<OwnedFd>,
     /// None when no program of the filter emits: its condition can never hold.
     ring: Option<Ring>,
     stats: Stats,
@@ -39,7 +47,7 @@ impl std::fmt::Debug for BpfSession {
 }
 
 impl BpfSession {
-    /// A session over the first of the `loaded` programs, the sweep.
+    /// A session over the first of the `loaded` programs, the sweep or the classic one.
     ///
     /// # Errors
     /// [`LoadError`] when a map is missing or cannot be mapped.
@@ -69,11 +77,19 @@ impl BpfSession {
             return Err(missing(&filter.bpf.sweep));
         }
         let program = loaded.programs.swap_remove(0);
+        let rows = match loaded.kind {
+            ProgramKind::Syscall => None,
+            ProgramKind::IterTask { .. } | ProgramKind::IterTaskFile | ProgramKind::IterTaskVma => {
+                let link = Call::LinkCreateIter { program: program.as_fd(), tid: 0 };
+                Some(sys.bpf_fd(link).map_err(LoadError::syscall("linking the program"))?)
+            }
+        };
         Ok(Self {
             sys,
             filter: filter.name.clone(),
             record_size: filter.record.size as usize,
             program,
+            rows,
             ring,
             stats,
             loaded,
@@ -101,6 +117,9 @@ impl BpfSession {
     /// Runs the program until it has made a sweep.
     fn run(&self) -> Result<(), LoadError> {
         let doing = || LoadError::syscall(format!("sweeping with filter `{}`", self.filter));
+        if let Some(rows) = &self.rows {
+            return self.read_through(rows).map_err(doing());
+        }
         for _ in 0..BUSY_TRIES_MAX {
             match self.sys.bpf_number(Call::ProgRun(self.program.as_fd())) {
                 Ok(0) => return Ok(()),
@@ -116,6 +135,22 @@ impl BpfSession {
             std::thread::sleep(BUSY_WAIT);
         }
         Err(LoadError::Busy { filter: self.filter.clone() })
+    }
+}
+
+impl BpfSession {
+    /// Has the kernel go over all rows, by reading a file that has nothing in it.
+    fn read_through(&self, rows: &OwnedFd) -> Result<(), SyscallError> {
+        let mut file = File::from(self.sys.bpf_fd(Call::IterCreate(rows.as_fd()))?);
+        loop {
+            match file.read(&mut [0; 64]) {
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
+                // The kernel pauses after a million rows.
+                Err(error) if is_transient(Errno::from(&error)) => {}
+                Err(error) => return Err(SyscallError::new("read", Errno::from(&error))),
+            }
+        }
     }
 }
 

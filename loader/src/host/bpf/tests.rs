@@ -47,7 +47,7 @@ fn a_load_that_fails_half_way_leaves_nothing_behind() {
     let faults = [
         ("BPF_BTF_LOAD", "", libc::ENOMEM),
         ("BPF_MAP_CREATE", "records_hog", libc::ENOMEM),
-        ("BPF_MAP_CREATE", "state_hog", libc::EINVAL),
+        ("BPF_MAP_CREATE", "state_hog", libc::ENOSPC),
         ("BPF_MAP_CREATE", "hog.rodata", libc::E2BIG),
         ("BPF_MAP_UPDATE_ELEM", "", libc::ENOSPC),
         ("BPF_MAP_FREEZE", "", libc::EBUSY),
@@ -66,9 +66,25 @@ fn a_load_that_fails_half_way_leaves_nothing_behind() {
 
 #[test]
 fn missing_privilege_is_told_apart() {
-    for call in ["BPF_BTF_LOAD", "BPF_MAP_CREATE", "BPF_PROG_LOAD"] {
+    for call in ["BPF_BTF_LOAD", "BPF_PROG_LOAD"] {
         let Some((_, session)) = load(Fake::new().failing(call, "", libc::EPERM)) else { return };
         assert_eq!(session.unwrap_err().class(), ErrorClass::Privilege, "{call}");
+    }
+}
+
+#[test]
+fn what_old_kernels_have_no_room_for_is_named() {
+    for (map, errno, what) in [
+        ("records_hog", libc::EPERM, "locked memory"),
+        (".rodata", libc::EPERM, "locked memory"),
+        ("state_hog", libc::EINVAL, "task storage"),
+    ] {
+        let fake = Fake::new().failing("BPF_MAP_CREATE", map, errno);
+        let Some((_, session)) = load(fake) else { return };
+        let error = session.unwrap_err();
+        assert_eq!(error.class(), ErrorClass::Host);
+        assert!(error.to_string().contains(what), "{error}");
+        assert!(error.to_string().contains("--host vm"), "{error}");
     }
 }
 

@@ -48,12 +48,12 @@ fn files(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.mov(R1, R9);
     asm.alu_imm(AluOp::Add, R1, CHUNK_WORDS - 1);
     asm.alu_imm(AluOp::Div, R1, CHUNK_WORDS);
-    call_loop_of_r1(&mut asm, &columns.symbol("fd_words"));
+    call_loop_of_r1(&mut asm, &columns.function("fd_words"));
     field::load(&mut asm, R0, R6, FILES);
     asm.jump_if(Cond::Ne, R0, R8, gone);
     asm.bind(done);
     group::finish(&mut asm, R7, gone);
-    Ok(Subprogram { name: columns.symbol("files"), code: asm.finish()? })
+    Ok(Subprogram { name: columns.function("files"), code: asm.finish()? })
 }
 
 /// From a `struct files_struct` in `files`: `r1` becomes the bitmap's address and `r9` its
@@ -130,5 +130,5 @@ fn bitmap_words(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.bind(last);
     asm.load_imm(R0, 1);
     asm.exit();
-    Ok(Subprogram { name: columns.symbol("fd_words"), code: asm.finish()? })
+    Ok(Subprogram { name: columns.function("fd_words"), code: asm.finish()? })
 }

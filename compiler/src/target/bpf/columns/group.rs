@@ -11,7 +11,7 @@ use kernel_vm::abi::SweepStats;
 use super::cputime::{self, Half};
 use super::paths::Found;
 use super::sums::Sum;
-use super::{Columns, TASK, field, files, mappings, memory, rows, sums, untrusted, waits};
+use super::{Columns, TASK, WALK, field, files, mappings, memory, rows, sums, waits};
 use crate::asm::{AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R6, R7, Reg, Size};
 use crate::object::{Map, Subprogram};
 
@@ -73,7 +73,7 @@ impl Group {
 
     const fn result_words(self) -> u32 {
         match self {
-            Self::Sums => Sum::COUNT,
+            Self::Sums => sums::WORDS,
             Self::Memory => memory::WORDS,
             Self::Files => files::WORDS,
             Self::Mappings => mappings::WORDS,
@@ -93,7 +93,7 @@ impl Group {
 
     pub(super) fn subprograms(self, columns: &Columns) -> Result<Vec<Subprogram>, JumpTooFar> {
         match self {
-            Self::Sums => Ok(vec![sums::subprogram(columns)?]),
+            Self::Sums => sums::subprograms(columns),
             Self::Memory => memory::subprograms(columns),
             Self::Files => files::subprograms(columns),
             Self::Mappings => mappings::subprograms(columns),
@@ -104,7 +104,8 @@ impl Group {
 
     /// The name of its function if that is global.
     pub(super) fn global(self, columns: &Columns) -> Option<String> {
-        self.is_global().then(|| columns.symbol(self.function()))
+        let global = self.is_global() && !columns.is_classic();
+        global.then(|| columns.function(self.function()))
     }
 
     pub(super) fn sweep_start(self, columns: &Columns, asm: &mut Asm) {
@@ -211,26 +212,30 @@ pub(super) fn ensure(group: Group, columns: &Columns, asm: &mut Asm, unreadable:
     asm.jump_if_imm(Cond::Eq, R0, OK, known);
     asm.jump_if_imm(Cond::Eq, R0, UNREADABLE, unreadable);
     match group {
+        Group::Row if columns.is_classic() => asm.load(Size::Dw, R1, FP, WALK),
         Group::Row => (),
         // These walk what belongs to the task, for which they need a trusted pointer.
         Group::Sums | Group::Mappings => asm.load(Size::Dw, R1, FP, TASK),
         Group::Waits => asm.mov(R1, R6),
+        Group::Memory | Group::Files if columns.is_classic() => asm.mov(R1, R6),
         Group::Memory | Group::Files => {
             asm.load_data(R1, ".bss", columns.layout().group(group));
             asm.store(Size::Dw, R1, result(group.result_words()), R6);
         }
     }
-    asm.call_subprog(&columns.symbol(group.function()));
+    asm.call_subprog(&columns.function(group.function()));
     asm.jump_if_imm(Cond::Ne, R0, 0, unreadable);
     asm.bind(known);
 }
 
 /// The start of a global group's function: `r6 =` the task, `r7 =` the group's block.
-/// Loses `r0` to `r5`.
+/// Loses `r0` to `r5`. Where functions are not global the task is in `r1`.
 pub(super) fn begin(columns: &Columns, asm: &mut Asm, group: Group) {
     asm.load_data(R7, ".bss", columns.layout().group(group));
-    asm.load(Size::Dw, R1, R7, result(group.result_words()));
-    untrusted(asm, "task_struct");
+    if !columns.is_classic() {
+        asm.load(Size::Dw, R1, R7, result(group.result_words()));
+    }
+    columns.untrusted(asm, "task_struct");
     asm.mov(R6, R0);
 }
 

@@ -94,7 +94,7 @@ pub(super) fn subprograms(columns: &Columns) -> Result<Vec<Subprogram>, JumpTooF
     add_r8(&mut asm, SHARED);
     field::load(&mut asm, R1, R0, ("vm_area_struct", &["vm_file"]));
     asm.jump_if_imm(Cond::Eq, R1, 0, next);
-    asm.call_subprog(&columns.symbol("object"));
+    asm.call_subprog(&columns.function("object"));
     asm.jump_if_imm(Cond::Ne, R0, 0, next);
     asm.load_data(R9, ".bss", layout.group(Group::Row));
     let (known, kinds) = (asm.label(), ["tmpfs", "memfd", "sysv", "shared_anon"]);
@@ -120,7 +120,7 @@ pub(super) fn subprograms(columns: &Columns) -> Result<Vec<Subprogram>, JumpTooF
     asm.jump(failed);
     asm.bind(done);
     group::finish(&mut asm, R7, failed);
-    Ok(vec![Subprogram { name: columns.symbol("mappings"), code: asm.finish()? }])
+    Ok(vec![Subprogram { name: columns.function("mappings"), code: asm.finish()? }])
 }
 
 /// Counts the object of the row's block at `r9` unless this row has it already. Often it is

@@ -52,12 +52,8 @@ const COUNT: [Hop; COUNTERS as usize] = [
     ("mm_struct", &["rss_stat", "2", "count"]),
     ("mm_struct", &["rss_stat", "3", "count"]),
 ];
-const OLD_COUNT: [Hop; COUNTERS as usize] = [
-    ("mm_struct___old", &["rss_stat", "count", "0", "counter"]),
-    ("mm_struct___old", &["rss_stat", "count", "1", "counter"]),
-    ("mm_struct___old", &["rss_stat", "count", "2", "counter"]),
-    ("mm_struct___old", &["rss_stat", "count", "3", "counter"]),
-];
+/// Before 6.2, one after another.
+const OLD_COUNT: Hop = ("mm_struct___old", &["rss_stat", "count", "0", "counter"]);
 const FIRST_PER_CPU: Hop = ("mm_struct", &["rss_stat", "0", "counters"]);
 const LAST_PER_CPU: Hop = ("mm_struct", &["rss_stat", "3", "counters"]);
 
@@ -121,6 +117,8 @@ pub(super) fn map(columns_filter: &str) -> Map {
 /// Learns, in the first sweep, how far each CPU's memory is from the common address.
 pub(super) fn sweep_start(columns: &Columns, asm: &mut Asm) {
     let known = asm.label();
+    field::exists(asm, R0, COUNT[0]);
+    asm.jump_if_imm(Cond::Eq, R0, 0, known);
     asm.load_data(R6, ".bss", columns.layout().group(Group::Memory));
     asm.load(Size::Dw, R0, R6, group::result(CPUS));
     asm.jump_if_imm(Cond::Ne, R0, 0, known);
@@ -137,7 +135,7 @@ pub(super) fn sweep_start(columns: &Columns, asm: &mut Asm) {
     asm.alu_imm(AluOp::Add, R1, group::result(PER_CPU_ADDRESS).into());
     asm.load_imm(R2, 8);
     asm.call_helper(PROBE_READ_KERNEL);
-    call_loop(asm, CPUS_MAX.into(), &columns.symbol("cpu_offset"));
+    call_loop(asm, CPUS_MAX.into(), &columns.function("cpu_offset"));
     asm.bind(known);
 }
 
@@ -178,13 +176,16 @@ fn counters(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.jump_if_imm(Cond::Ne, R2, DIFFERENCE_BYTES * (COUNTERS as i32 - 1), clamp);
     asm.load(Size::Dw, R9, R7, group::result(CPUS));
     asm.mov(R1, R9);
-    call_loop_of_r1(&mut asm, &columns.symbol("cpu_counters"));
+    call_loop_of_r1(&mut asm, &columns.function("cpu_counters"));
     asm.jump(clamp);
     asm.bind(old);
-    for (counter, hop) in (0..).zip(OLD_COUNT) {
-        field::load(&mut asm, R0, R8, hop);
-        asm.store(Size::Dw, R7, group::result(counter), R0);
-    }
+    // The verifiers of those kernels do not follow a path into an array.
+    asm.mov(R1, R7);
+    asm.alu_imm(AluOp::Add, R1, group::result(0).into());
+    asm.load_imm(R2, i64::from(COUNTERS) * 8);
+    field::address(&mut asm, R3, R8, OLD_COUNT);
+    asm.call_helper(PROBE_READ_KERNEL);
+    asm.jump_if_imm(Cond::Ne, R0, 0, gone);
     asm.bind(clamp);
     for counter in 0..COUNTERS {
         let positive = asm.label();
@@ -202,7 +203,7 @@ fn counters(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     }
     asm.bind(done);
     group::finish(&mut asm, R7, gone);
-    Ok(Subprogram { name: columns.symbol("memory"), code: asm.finish()? })
+    Ok(Subprogram { name: columns.function("memory"), code: asm.finish()? })
 }
 
 /// `u64 cpu_offset(cpu)`: the distance of one CPU's memory; 1 after the last CPU.
@@ -237,7 +238,7 @@ fn cpu_offset(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.bind(last);
     asm.load_imm(R0, 1);
     asm.exit();
-    Ok(Subprogram { name: columns.symbol("cpu_offset"), code: asm.finish()? })
+    Ok(Subprogram { name: columns.function("cpu_offset"), code: asm.finish()? })
 }
 
 /// `u64 cpu_counters(cpu)`: adds one CPU's differences to the counters.
@@ -269,5 +270,5 @@ fn cpu_counters(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.bind(last);
     asm.load_imm(R0, 1);
     asm.exit();
-    Ok(Subprogram { name: columns.symbol("cpu_counters"), code: asm.finish()? })
+    Ok(Subprogram { name: columns.function("cpu_counters"), code: asm.finish()? })
 }

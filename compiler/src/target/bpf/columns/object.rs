@@ -11,7 +11,7 @@ use super::field;
 use super::group::{self, Group};
 use super::helper::{PROBE_READ_KERNEL, stack_address};
 use super::rows;
-use super::{Columns, untrusted};
+use super::{Columns, WALK};
 use crate::asm::{AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R6, R7, R8, R9, Size};
 use crate::object::Subprogram;
 
@@ -86,7 +86,7 @@ pub(super) fn subprogram(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     let (none, failed, done) = (asm.label(), asm.label(), asm.label());
     asm.load_data(R7, ".bss", columns.layout().group(Group::Row));
     asm.jump_if_imm(Cond::Eq, R1, 0, none);
-    untrusted(&mut asm, "file");
+    columns.untrusted(&mut asm, "file");
     asm.mov(R8, R0);
     field::load(&mut asm, R9, R8, ("file", &["f_inode"]));
     asm.jump_if_imm(Cond::Eq, R9, 0, failed);
@@ -133,7 +133,7 @@ pub(super) fn subprogram(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.bind(failed);
     asm.load_imm(R0, 1);
     asm.exit();
-    Ok(Subprogram { name: columns.symbol("object"), code: asm.finish()? })
+    Ok(Subprogram { name: columns.function("object"), code: asm.finish()? })
 }
 
 /// Keeps a member in one of the object's words.
@@ -258,15 +258,22 @@ impl Filler {
 
     /// Code that fills the buffer at `r1`, or goes to `unreadable`.
     pub(super) fn load(self, columns: &Columns, asm: &mut Asm, unreadable: Label) {
-        asm.call_subprog(&columns.symbol(self.function()));
+        if columns.is_classic() {
+            asm.load(Size::Dw, R2, FP, WALK);
+        }
+        asm.call_subprog(&columns.function(self.function()));
         asm.jump_if_imm(Cond::Ne, R0, 0, unreadable);
     }
 
-    /// `u64 name(buffer)`: 0 when the buffer is filled.
+    /// `u64 name(buffer)`: 0 when the buffer is filled. A classic one takes the file as well,
+    /// and keeps it where the row keeps it.
     pub(super) fn subprogram(self, columns: &Columns) -> Result<Subprogram, JumpTooFar> {
         let mut asm = Asm::new();
         let failed = asm.label();
         asm.mov(R8, R1);
+        if columns.is_classic() {
+            asm.store(Size::Dw, FP, WALK, R2);
+        }
         group::ensure(Group::Row, columns, &mut asm, failed);
         asm.load_data(R7, ".bss", columns.layout().group(Group::Row));
         match self {
@@ -283,7 +290,7 @@ impl Filler {
         asm.bind(failed);
         asm.load_imm(R0, 1);
         asm.exit();
-        Ok(Subprogram { name: columns.symbol(self.function()), code: asm.finish()? })
+        Ok(Subprogram { name: columns.function(self.function()), code: asm.finish()? })
     }
 }
 

@@ -17,7 +17,8 @@ use super::group::{self, Group};
 use super::helper::{PROBE_READ_KERNEL, stack_address};
 use super::object::Filler;
 use super::paths::Found;
-use super::{Columns, TASK, object, untrusted};
+use super::values::RowValue;
+use super::{CONTEXT, Columns, TASK, WALK, object, untrusted};
 use crate::asm::{
     AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R4, R6, R7, R8, R9, Size,
 };
@@ -46,20 +47,69 @@ pub(super) const WORDS: u32 = OBJECT + object::WORDS;
 const FILES: Hop = ("task_struct", &["files"]);
 
 /// Code that runs `body` for each row of the table that belongs to the task in `r6`.
-pub(super) fn walk(
-    columns: &Columns,
-    asm: &mut Asm,
-    iterator: i16,
-    body: impl FnOnce(&mut Asm, Label),
-) {
+pub(super) fn walk(columns: &Columns, asm: &mut Asm, body: impl FnOnce(&mut Asm, Label)) {
     let next_task = asm.label();
     group::forget(columns, asm);
     match columns.table {
         Table::Process | Table::Thread => body(asm, next_task),
-        Table::File => open_files(columns, asm, iterator, next_task, body),
-        Table::Mapping => mappings(columns, asm, iterator, next_task, body),
+        Table::File if columns.is_classic() => open_file(columns, asm, next_task, body),
+        Table::File => open_files(columns, asm, WALK, next_task, body),
+        Table::Mapping if columns.is_classic() => mapping(columns, asm, next_task, body),
+        Table::Mapping => mappings(columns, asm, WALK, next_task, body),
     }
     asm.bind(next_task);
+}
+
+/// Where a classic program finds what belongs to the task, in its context: a descriptor's
+/// number and its file, or a mapping (`bpf_iter__task_file` and `bpf_iter__task_vma`).
+const CALL_FIRST: i16 = 16;
+const CALL_FILE: i16 = 24;
+
+/// The one descriptor that a classic program is called for.
+fn open_file(columns: &Columns, asm: &mut Asm, next: Label, body: impl FnOnce(&mut Asm, Label)) {
+    if columns.found.contains(&Found::Row(RowValue::OpenFlags)) {
+        asm.mov(R1, R6);
+        asm.call_subprog(&columns.function("fd_table"));
+        asm.jump_if_imm(Cond::Sle, R0, 0, next);
+    }
+    asm.load(Size::Dw, R2, FP, CONTEXT);
+    asm.load(Size::Dw, R1, R2, CALL_FILE);
+    asm.jump_if_imm(Cond::Eq, R1, 0, next);
+    asm.store(Size::Dw, FP, WALK, R1);
+    asm.load(Size::W, R1, R2, CALL_FIRST);
+    asm.load_data(R7, ".bss", columns.layout().group(Group::Row));
+    asm.store(Size::Dw, R7, group::result(FIRST), R1);
+    asm.store_imm(Size::Dw, R7, 0, 0);
+    body(asm, next);
+}
+
+/// The one mapping that a classic program is called for.
+fn mapping(columns: &Columns, asm: &mut Asm, next: Label, body: impl FnOnce(&mut Asm, Label)) {
+    asm.load(Size::Dw, R2, FP, CONTEXT);
+    asm.load(Size::Dw, R0, R2, CALL_FIRST);
+    asm.jump_if_imm(Cond::Eq, R0, 0, next);
+    field::load(asm, R1, R0, MAPPED_FILE);
+    asm.store(Size::Dw, FP, WALK, R1);
+    keep_mapping(columns, asm);
+    body(asm, next);
+}
+
+const MAPPED_FILE: Hop = ("vm_area_struct", &["vm_file"]);
+
+/// Keeps what there is to know of the mapping in `r0`. Loses `r1`; the row's block is in `r7`.
+fn keep_mapping(columns: &Columns, asm: &mut Asm) {
+    let members: [(u32, Hop); 4] = [
+        (FIRST, ("vm_area_struct", &["vm_start"])),
+        (END, ("vm_area_struct", &["vm_end"])),
+        (FLAGS, ("vm_area_struct", &["vm_flags"])),
+        (FILE, MAPPED_FILE),
+    ];
+    asm.load_data(R7, ".bss", columns.layout().group(Group::Row));
+    for (word, hop) in members {
+        field::load(asm, R1, R0, hop);
+        asm.store(Size::Dw, R7, group::result(word), R1);
+    }
+    asm.store_imm(Size::Dw, R7, 0, 0);
 }
 
 fn open_files(
@@ -72,7 +122,7 @@ fn open_files(
     let (next, end, unreadable) = (asm.label(), asm.label(), asm.label());
     let block = columns.layout().group(Group::Row);
     asm.mov(R1, R6);
-    asm.call_subprog(&columns.symbol("fd_table"));
+    asm.call_subprog(&columns.function("fd_table"));
     asm.jump_if_imm(Cond::Eq, R0, 0, next_task);
     asm.jump_if_imm(Cond::Slt, R0, 0, unreadable);
     stack_address(asm, R1, iterator);
@@ -148,18 +198,7 @@ fn mappings(
 
     asm.bind(next);
     next_mapping(asm, iterator, end);
-    asm.load_data(R7, ".bss", columns.layout().group(Group::Row));
-    let members: [(u32, Hop); 4] = [
-        (FIRST, ("vm_area_struct", &["vm_start"])),
-        (END, ("vm_area_struct", &["vm_end"])),
-        (FLAGS, ("vm_area_struct", &["vm_flags"])),
-        (FILE, ("vm_area_struct", &["vm_file"])),
-    ];
-    for (word, hop) in members {
-        field::load(asm, R1, R0, hop);
-        asm.store(Size::Dw, R7, group::result(word), R1);
-    }
-    asm.store_imm(Size::Dw, R7, 0, 0);
+    keep_mapping(columns, asm);
     body(asm, next);
     asm.jump(next);
     asm.bind(end);
@@ -215,16 +254,18 @@ pub(super) fn subprograms(columns: &Columns) -> Result<Vec<Subprogram>, JumpTooF
     Ok(all)
 }
 
-/// `u64 row()`: 0 when what the row's file is stands in `.bss`.
+/// `u64 row()`: 0 when what the row's file is stands in `.bss`. A classic one takes the file.
 fn row(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     let mut asm = Asm::new();
     let failed = asm.label();
     asm.load_data(R7, ".bss", columns.layout().group(Group::Row));
-    asm.load(Size::Dw, R1, R7, group::result(FILE));
-    asm.call_subprog(&columns.symbol("object"));
+    if !columns.is_classic() {
+        asm.load(Size::Dw, R1, R7, group::result(FILE));
+    }
+    asm.call_subprog(&columns.function("object"));
     asm.jump_if_imm(Cond::Ne, R0, 0, failed);
     group::finish(&mut asm, R7, failed);
-    Ok(Subprogram { name: columns.symbol("row"), code: asm.finish()? })
+    Ok(Subprogram { name: columns.function("row"), code: asm.finish()? })
 }
 
 /// `s64 fd_table(task)`: how many descriptors there may be; below 0 when the table cannot
@@ -259,5 +300,5 @@ fn fd_table(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.bind(gone);
     asm.load_imm(R0, -1);
     asm.exit();
-    Ok(Subprogram { name: columns.symbol("fd_table"), code: asm.finish()? })
+    Ok(Subprogram { name: columns.function("fd_table"), code: asm.finish()? })
 }

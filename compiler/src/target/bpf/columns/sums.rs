@@ -6,9 +6,9 @@
 
 use super::field::{self, Hop};
 use super::group::Group;
-use super::helper::stack_address;
+use super::helper::{PROBE_READ_KERNEL, call_loop_of_r1, stack_address};
 use super::paths::Found;
-use super::{Columns, group, untrusted};
+use super::{Columns, group};
 use crate::asm::{AluOp, Asm, Cond, FP, JumpTooFar, R0, R1, R2, R3, R6, R7, R8, R9, Reg, Size};
 use crate::object::Subprogram;
 
@@ -28,6 +28,11 @@ pub(super) enum Sum {
     ReadChars,
     WriteChars,
 }
+
+/// Words of results: the sums, and where a classic walk of the threads is and ends.
+pub(super) const WORDS: u32 = THREAD + 2;
+const THREAD: u32 = Sum::COUNT;
+const LAST: u32 = THREAD + 1;
 
 /// Times that the pass is made before the row counts as unreadable.
 const ATTEMPTS: i32 = 2;
@@ -56,7 +61,7 @@ impl Sum {
     ];
 
     /// How many there are.
-    pub(super) const COUNT: u32 = Self::ALL.len() as u32;
+    const COUNT: u32 = Self::ALL.len() as u32;
 
     /// Where a thread has it.
     pub(super) const fn of_task(self) -> Hop {
@@ -112,8 +117,17 @@ fn needed(found: &[Found]) -> Vec<Sum> {
     Sum::ALL.into_iter().filter(|sum| all.contains(sum)).collect()
 }
 
+/// The group's functions.
+pub(super) fn subprograms(columns: &Columns) -> Result<Vec<Subprogram>, JumpTooFar> {
+    let mut all = vec![sums(columns)?];
+    if columns.is_classic() {
+        all.push(add_next_thread(columns)?);
+    }
+    Ok(all)
+}
+
 /// `u64 sums(task)`: 0 when the sums stand in `.bss`.
-pub(super) fn subprogram(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
+fn sums(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     let needed = &needed(&columns.found);
     let block = columns.layout().group(Group::Sums);
     let mut asm = Asm::new();
@@ -121,7 +135,7 @@ pub(super) fn subprogram(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     let (many, added) = (asm.label(), asm.label());
     let (gone, failed, done) = (asm.label(), asm.label(), asm.label());
     asm.mov(R6, R1);
-    untrusted(&mut asm, "task_struct");
+    columns.untrusted(&mut asm, "task_struct");
     field::load(&mut asm, R7, R0, ("task_struct", &["signal"]));
     asm.load_imm(R9, ATTEMPTS.into());
 
@@ -138,8 +152,12 @@ pub(super) fn subprogram(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     add_thread(&mut asm, needed, block, R6);
     asm.jump(added);
 
-    // The iterator wants a task that is held, not only one that RCU keeps.
     asm.bind(many);
+    if columns.is_classic() {
+        walk_threads(columns, &mut asm);
+        asm.jump(added);
+    }
+    // The iterator wants a task that is held, not only one that RCU keeps.
     asm.mov(R1, R6);
     asm.call_kfunc("bpf_task_acquire");
     asm.jump_if_imm(Cond::Eq, R0, 0, gone);
@@ -175,7 +193,66 @@ pub(super) fn subprogram(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.jump(failed);
     asm.bind(done);
     group::finish(&mut asm, R7, failed);
-    Ok(Subprogram { name: columns.symbol("sums"), code: asm.finish()? })
+    Ok(Subprogram { name: columns.function("sums"), code: asm.finish()? })
+}
+
+/// Threads that may have come since they were counted.
+const THREADS_MORE: i32 = 1024;
+const NODE: Hop = ("task_struct", &["thread_node"]);
+const NEXT: Hop = ("list_head", &["next"]);
+
+/// Where there is no iterator to call: walks the list of the process whose signals are in
+/// `r7`. Loses `r0` to `r5`.
+fn walk_threads(columns: &Columns, asm: &mut Asm) {
+    const HEAD: Hop = ("signal_struct", &["thread_head"]);
+    const FIRST: Hop = ("signal_struct", &["thread_head", "next"]);
+    asm.load_data(R3, ".bss", columns.layout().group(Group::Sums));
+    field::load(asm, R1, R7, FIRST);
+    asm.store(Size::Dw, R3, group::result(THREAD), R1);
+    field::address(asm, R1, R7, HEAD);
+    asm.store(Size::Dw, R3, group::result(LAST), R1);
+    field::load(asm, R1, R7, ("signal_struct", &["nr_threads"]));
+    asm.alu_imm(AluOp::Add, R1, THREADS_MORE);
+    call_loop_of_r1(asm, &columns.function("add_thread"));
+}
+
+/// `u64 add_thread(index)`: adds the counters of the thread that the walk is at, and goes on
+/// to the next; 1 at the end.
+fn add_next_thread(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
+    const READ: i16 = -8;
+    let mut asm = Asm::new();
+    let end = asm.label();
+    asm.load_data(R7, ".bss", columns.layout().group(Group::Sums));
+    asm.load(Size::Dw, R6, R7, group::result(THREAD));
+    asm.load(Size::Dw, R0, R7, group::result(LAST));
+    asm.jump_if(Cond::Eq, R0, R6, end);
+    // The task around its node in the list.
+    asm.load_imm(R0, 0);
+    asm.add_field_offset(R0, field::path(NODE));
+    asm.mov(R8, R6);
+    asm.alu(AluOp::Sub, R8, R0);
+    let read = |asm: &mut Asm, base: Reg, hop: Hop| {
+        field::address(asm, R3, base, hop);
+        stack_address(asm, R1, READ);
+        asm.load_imm(R2, 8);
+        asm.call_helper(PROBE_READ_KERNEL);
+        asm.jump_if_imm(Cond::Ne, R0, 0, end);
+        asm.load(Size::Dw, R1, FP, READ);
+    };
+    for sum in needed(&columns.found) {
+        read(&mut asm, R8, sum.of_task());
+        asm.load(Size::Dw, R2, R7, group::result(sum.index()));
+        asm.alu(AluOp::Add, R2, R1);
+        asm.store(Size::Dw, R7, group::result(sum.index()), R2);
+    }
+    read(&mut asm, R6, NEXT);
+    asm.store(Size::Dw, R7, group::result(THREAD), R1);
+    asm.load_imm(R0, 0);
+    asm.exit();
+    asm.bind(end);
+    asm.load_imm(R0, 1);
+    asm.exit();
+    Ok(Subprogram { name: columns.function("add_thread"), code: asm.finish()? })
 }
 
 /// Adds the counters of the thread in `task`. Loses `r1` to `r3`.

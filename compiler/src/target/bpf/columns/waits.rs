@@ -149,7 +149,7 @@ pub(super) fn subprograms(columns: &Columns) -> Result<Vec<Subprogram>, JumpTooF
 
 /// Before the sweep: the whole phase.
 pub(super) fn sweep_start(columns: &Columns, asm: &mut Asm) {
-    asm.call_subprog(&columns.symbol("wait_graph"));
+    asm.call_subprog(&columns.function("wait_graph"));
 }
 
 /// `dst =` one of the row's columns, once the group is there.
@@ -179,7 +179,7 @@ pub(super) fn visit(columns: &Columns, asm: &mut Asm, stack: i16, body: impl FnO
     asm.mov(R8, R0);
     asm.mov(R1, R7);
     increment(asm, R1);
-    asm.call_subprog(&columns.symbol("waits"));
+    asm.call_subprog(&columns.function("waits"));
     block(columns, asm, R7);
     asm.load(Size::Dw, R1, R7, group::result(CLASS));
     asm.jump_if_imm(Cond::Eq, R1, 0, next);
@@ -270,7 +270,7 @@ fn waits(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.store(Size::Dw, R7, group::result(CLASS), R6);
     asm.bind(none);
     group::succeed(&mut asm, R7);
-    Ok(Subprogram { name: columns.symbol("waits"), code: asm.finish()? })
+    Ok(Subprogram { name: columns.function("waits"), code: asm.finish()? })
 }
 
 /// `base =` the group's block.

@@ -54,7 +54,7 @@ pub(super) fn subprograms(columns: &Columns) -> Result<Vec<Subprogram>, JumpTooF
     finish(&mut asm);
     asm.load_imm(R0, 0);
     asm.exit();
-    Ok(vec![Subprogram { name: columns.symbol("collect"), code: asm.finish()? }])
+    Ok(vec![Subprogram { name: columns.function("collect"), code: asm.finish()? }])
 }
 
 /// Begins a walk over all threads, with the iterator at the top of the stack.

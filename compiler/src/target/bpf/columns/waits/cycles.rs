@@ -47,7 +47,7 @@ pub(super) fn colour(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
 fn follow(columns: &Columns, asm: &mut Asm, function: &str) {
     asm.load(Size::Dw, R1, R8, group::result(COUNT));
     increment(asm, R1);
-    call_loop_of_r1(asm, &columns.symbol(function));
+    call_loop_of_r1(asm, &columns.function(function));
 }
 
 /// The start of a function that follows: the current candidate in `r6`, the block in `r7`.

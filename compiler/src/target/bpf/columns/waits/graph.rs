@@ -49,14 +49,14 @@ fn phase(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     for word in [COUNT, THREADS, WANTED] {
         asm.store_imm(Size::Dw, R7, group::result(word), 0);
     }
-    asm.call_subprog(&columns.symbol("collect"));
+    asm.call_subprog(&columns.function("collect"));
     asm.load(Size::Dw, R1, R7, group::result(COUNT));
     asm.jump_if_imm(Cond::Eq, R1, 0, end);
     for_each(columns, &mut asm, "ask");
     for_each(columns, &mut asm, "want");
     asm.load(Size::Dw, R1, R7, group::result(WANTED));
     asm.jump_if_imm(Cond::Eq, R1, 0, at_home);
-    asm.call_subprog(&columns.symbol("search"));
+    asm.call_subprog(&columns.function("search"));
     asm.bind(at_home);
     for part in ["resolve", "colour", "confirm"] {
         for_each(columns, &mut asm, part);
@@ -70,7 +70,7 @@ fn phase(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
 /// Calls a function with the number of each candidate; the block is in `r7`.
 fn for_each(columns: &Columns, asm: &mut Asm, function: &str) {
     asm.load(Size::Dw, R1, R7, group::result(COUNT));
-    call_loop_of_r1(asm, &columns.symbol(function));
+    call_loop_of_r1(asm, &columns.function(function));
 }
 
 pub(super) fn subprogram(
@@ -78,7 +78,7 @@ pub(super) fn subprogram(
     name: &str,
     asm: Asm,
 ) -> Result<Subprogram, JumpTooFar> {
-    Ok(Subprogram { name: columns.symbol(name), code: asm.finish()? })
+    Ok(Subprogram { name: columns.function(name), code: asm.finish()? })
 }
 
 /// `u64 forget(candidate)`: takes the nodes of the previous sweep away.
@@ -106,7 +106,7 @@ fn ask(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     hold(&mut asm, go_on, release);
     asm.mov(R1, R6);
     asm.mov(R2, R8);
-    asm.call_subprog(&columns.symbol("lock_owner"));
+    asm.call_subprog(&columns.function("lock_owner"));
     asm.jump_if_imm(Cond::Eq, R0, 0, release);
     asm.jump_if_imm(Cond::Gt, R0, THREAD_ID_MAX, release);
     asm.store(Size::Dw, R6, at::OWNER, R0);
@@ -277,7 +277,7 @@ fn confirm(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.jump_if(Cond::Ne, R1, R2, changed_held);
     asm.mov(R1, R6);
     asm.mov(R2, R8);
-    asm.call_subprog(&columns.symbol("lock_owner"));
+    asm.call_subprog(&columns.function("lock_owner"));
     asm.load(Size::Dw, R1, R6, at::OWNER);
     asm.jump_if(Cond::Eq, R0, R1, release);
     asm.bind(changed_held);

@@ -132,7 +132,7 @@ pub(super) fn subprogram(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.bind(none);
     asm.load_imm(R0, 0);
     asm.exit();
-    Ok(Subprogram { name: columns.symbol("lock_owner"), code: asm.finish()? })
+    Ok(Subprogram { name: columns.function("lock_owner"), code: asm.finish()? })
 }
 
 /// Reads `bytes` from `before` words before the futex word.
