@@ -4,7 +4,11 @@ use crate::exit::{Exit, Failure};
 use crate::input::{self, Input};
 use crate::output::header;
 use crate::output::terminal::ColorChoice;
+use crate::session;
 use clap::ValueEnum;
+use kfilter_compiler::Compiled;
+use kfilter_loader::params::SystemValues;
+use kfilter_loader::{LoadError, Object, Request};
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -34,6 +38,18 @@ enum Emit {
     Obj,
     /// A C header with a struct for each filter's records
     Header,
+    /// The only filter as kernels take it that have kernel-vm built in
+    Image,
+}
+
+impl Emit {
+    /// Whether people can read it.
+    const fn is_text(self) -> bool {
+        match self {
+            Self::Asm | Self::Header => true,
+            Self::Obj | Self::Image => false,
+        }
+    }
 }
 
 /// Compiles and writes.
@@ -54,6 +70,7 @@ pub(crate) fn run(args: &Args, color: ColorChoice) -> Result<Exit, Failure> {
         Emit::Obj => compiled.object,
         Emit::Asm => compiled.listing().into_bytes(),
         Emit::Header => header::render(&compiled.meta).into_bytes(),
+        Emit::Image => image(&compiled)?,
     };
     match (&args.output, args.emit) {
         (Some(path), _) if path == Path::new("-") => to_stdout(&bytes, args.emit)?,
@@ -61,15 +78,30 @@ pub(crate) fn run(args: &Args, color: ColorChoice) -> Result<Exit, Failure> {
         (None, Emit::Obj) if args.file != Path::new("-") => {
             to_file(&args.file.with_extension("bpf.o"), &bytes)?;
         }
-        (None, Emit::Obj | Emit::Asm | Emit::Header) => to_stdout(&bytes, args.emit)?,
+        (None, Emit::Obj | Emit::Asm | Emit::Header | Emit::Image) => to_stdout(&bytes, args.emit)?,
     }
     Ok(Exit::Success)
 }
 
+/// What [`kernel_vm::module`] describes, with the parameters' defaults and nothing known of
+/// the machine that it will run on.
+fn image(compiled: &Compiled) -> Result<Vec<u8>, Failure> {
+    let [filter] = compiled.meta.filters.as_slice() else {
+        let message = format!("an image holds one filter, not {}", compiled.meta.filters.len());
+        return Err(Failure::new(Exit::BadInput, message).help("write each to a file of its own"));
+    };
+    let bytes = || -> Result<Vec<u8>, LoadError> {
+        let object = Object::parse(&compiled.object)?;
+        let request = Request::new(&object, &filter.name, &[], SystemValues::default())?;
+        kfilter_loader::host::module::image(&request)
+    };
+    bytes().map_err(|error| session::failure(&error))
+}
+
 fn to_stdout(bytes: &[u8], emit: Emit) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
-    if emit == Emit::Obj && out.is_terminal() {
-        return Err(Failure::new(Exit::BadInput, "an object is not for a terminal")
+    if !emit.is_text() && out.is_terminal() {
+        return Err(Failure::new(Exit::BadInput, "machine code is not for a terminal")
             .help("name a file with -o, or write it into a pipe"));
     }
     out.write_all(bytes)?;
