@@ -20,10 +20,14 @@ use contain::{Bench, Verdict};
 use generate::Generator;
 
 /// How often programs are tried, accepted and changed.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Count {
     tried: u64,
     accepted: u64,
+    /// Insns run, before each of which the machine was held against the verifier's state.
+    insns_checked: u64,
+    /// Runs of which only the beginning was compared, for their length.
+    cut_short: u64,
     /// Runs compared with rbpf's interpreter and with its machine code.
     rbpf_runs: [u64; 2],
 }
@@ -70,6 +74,8 @@ fn campaign(from: u64, programs: u64, inputs: u64) -> Result<Count, String> {
             mutate(&mut program, &mut state);
         }
     }
+    count.insns_checked = bench.insns_checked;
+    count.cut_short = bench.cut_short;
     count.rbpf_runs = bench.rbpf_runs;
     Ok(count)
 }
@@ -86,6 +92,8 @@ fn accepted_programs_keep_what_the_verifier_promised() {
         from += 5_000;
         total.tried += count.tried;
         total.accepted += count.accepted;
+        total.insns_checked += count.insns_checked;
+        total.cut_short += count.cut_short;
         for (total, runs) in total.rbpf_runs.iter_mut().zip(count.rbpf_runs) {
             *total += runs;
         }
@@ -94,8 +102,10 @@ fn accepted_programs_keep_what_the_verifier_promised() {
         }
     }
     std::println!("{total:?} in {:?}", start.elapsed());
-    let Count { tried, accepted, rbpf_runs } = total;
+    let Count { tried, accepted, insns_checked, cut_short, rbpf_runs } = total;
     assert!(accepted * 8 > tried, "too few programs are accepted: {accepted} of {tried}");
+    assert!(insns_checked > accepted * 6, "the accepted programs hardly run: {total:?}");
+    assert!(cut_short * 1_000 < accepted, "too many runs are cut short: {total:?}");
     assert!(rbpf_runs[0] > 100, "rbpf's interpreter ran {rbpf_runs:?}");
     assert!(rbpf_runs[1] > 100 || !cfg!(target_arch = "x86_64"), "rbpf's code ran {rbpf_runs:?}");
 }

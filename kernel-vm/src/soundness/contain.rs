@@ -7,7 +7,7 @@ use std::vec::Vec;
 
 use super::rbpf::Engine;
 use crate::checked::memory::Region;
-use crate::checked::{self, Machine, Watch};
+use crate::checked::{self, FaultKind, Machine, Watch};
 use crate::helper::Helper;
 use crate::isa::{Callee, Insn, RawInsn, Reg, decode, scatter};
 use crate::map::Map;
@@ -25,6 +25,9 @@ pub(super) const SPEC: Spec<'static> =
     Spec { row_size: 32, state_size: 16, params_size: 8, record_size: 16, maps: MAPS };
 /// Nothing but a row: all that rbpf can be given.
 const PURE: Spec<'static> = Spec { state_size: 0, params_size: 0, ..SPEC };
+
+/// Insns that a run on the checked engine may take: of longer ones, the beginning is looked at.
+const FUEL: u64 = 1 << 20;
 
 /// What a run leaves behind.
 #[derive(Debug, PartialEq, Eq)]
@@ -70,12 +73,15 @@ struct Containment<'p> {
     states: &'p States,
     /// Insns run, helpers counted by their cost.
     cost: u64,
+    /// Insns before which every register and slot was held against the verifier's.
+    insns: u64,
     failure: Option<String>,
 }
 
 impl Watch<Recorder> for Containment<'_> {
     fn before(&mut self, pc: usize, machine: &Machine<'_, '_, '_, Recorder>) {
         self.cost += 1;
+        self.insns += 1;
         if let Ok(Insn::Call(Callee::Helper(id))) = decode(&self.program[pc..])
             && let Some(helper) = Helper::from_id(id)
         {
@@ -208,7 +214,7 @@ fn run_on(
         params: &params,
         maps: &mut maps,
         host: &mut host,
-        fuel: 1 << 20,
+        fuel: FUEL,
     };
     let r0 = engine(&mut env);
     let values = maps.iter().map(|map| map.all_values().to_vec()).collect();
@@ -226,6 +232,10 @@ pub(super) enum Verdict {
 pub(super) struct Bench {
     buffer: ScratchBuffer,
     stack: Stack,
+    /// Insns, over all runs, before which the machine was compared with the verifier's state.
+    pub(super) insns_checked: u64,
+    /// Runs of a loop so long that only their beginning was compared.
+    pub(super) cut_short: u64,
     /// Runs that each of rbpf's engines was compared in.
     pub(super) rbpf_runs: [u64; Engine::ALL.len()],
     #[cfg(feature = "threaded")]
@@ -237,6 +247,8 @@ impl Bench {
         Self {
             buffer: ScratchBuffer::new(4096),
             stack: Stack::new(),
+            insns_checked: 0,
+            cut_short: 0,
             rbpf_runs: [0; Engine::ALL.len()],
             #[cfg(feature = "threaded")]
             ops: vec![crate::run::Op::BLANK; 4096],
@@ -259,12 +271,22 @@ impl Bench {
         let Ok(verified) = verified else { return Ok(Verdict::Refused) };
         for input in 0..inputs {
             let seed = input.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ program.len() as u64;
-            let mut watch = Containment { program, states: &states, cost: 0, failure: None };
+            let mut watch =
+                Containment { program, states: &states, cost: 0, insns: 0, failure: None };
+            let mut cut_short = false;
             let (checked, row) = run_on(seed, constants, |env| {
-                checked::run(program, &spec, env, &mut watch).map_err(|fault| format!("{fault}"))
+                checked::run(program, &spec, env, &mut watch).map_err(|fault| {
+                    cut_short = fault.kind == FaultKind::OutOfFuel;
+                    format!("{fault}")
+                })
             });
+            self.insns_checked += watch.insns;
             if let Some(failure) = watch.failure {
                 return Err(failure);
+            }
+            if cut_short && verified.max_insns() > FUEL {
+                self.cut_short += 1;
+                continue;
             }
             if let Err(fault) = &checked.r0 {
                 return Err(fault.clone());

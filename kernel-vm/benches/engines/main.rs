@@ -1,10 +1,12 @@
-//! The interpreter against rbpf's, on an ALU loop, a memory loop and a short filter; and the
-//! verifier on programs of growing length.
+//! The interpreter against rbpf's, and uBPF's where there is one, on an ALU loop, a memory loop
+//! and a short filter; and the verifier on programs of growing length.
 //!
-//! Loops exist here only as calls of the loop helper, so rbpf gets the same body with a
-//! backward jump. One run measures both, so that the machine's moods touch both alike. "loop"
+//! Loops exist here only as calls of the loop helper, so the others get the same body with a
+//! backward jump. One run measures all, so that the machine's moods touch all alike. "loop"
 //! is the interpreter without the ops of threaded code, as a kernel without indirect jumps
-//! builds it.
+//! builds it. `KFILTER_UBPF=/path/to/libubpf.so` lets uBPF take part.
+
+mod ubpf;
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -111,6 +113,7 @@ fn compare(c: &mut Criterion, name: &str, insns: u64, ours: &str, theirs: &str) 
     let mut stack = Stack::new();
     let mut host = Nobody;
     let mut rbpf_row = row.clone();
+    let expected = rbpf.execute_program(&mut rbpf_row).expect("it runs");
     let mut env = Env {
         row: &row,
         state: &mut state,
@@ -121,6 +124,7 @@ fn compare(c: &mut Criterion, name: &str, insns: u64, ours: &str, theirs: &str) 
     };
     let mut ops = vec![Op::BLANK; ours.len()];
     let threaded = program.threaded(&mut ops);
+    assert_eq!(threaded.run(&mut env, &mut stack), Ok(expected), "the engines agree");
     group.bench_function("kernel-vm", |b| {
         b.iter(|| threaded.run(black_box(&mut env), &mut stack));
     });
@@ -130,6 +134,17 @@ fn compare(c: &mut Criterion, name: &str, insns: u64, ours: &str, theirs: &str) 
     group.bench_function("kernel-vm loop", |b| {
         b.iter(|| program.run(black_box(&mut env), &mut stack));
     });
+    if let Some(library) = ubpf::Library::open() {
+        let mut row = row.clone();
+        for (name, checks) in [("ubpf", true), ("ubpf unchecked", false)] {
+            let machine = library.machine(&theirs, checks);
+            assert_eq!(machine.interpret(&mut row), expected, "uBPF agrees");
+            group.bench_function(name, |b| b.iter(|| machine.interpret(black_box(&mut row))));
+        }
+        let machine = library.machine(&theirs, true);
+        assert_eq!(machine.run_compiled(&mut row), expected, "uBPF's machine code agrees");
+        group.bench_function("ubpf jit", |b| b.iter(|| machine.run_compiled(black_box(&mut row))));
+    }
     group.bench_function("kernel-vm checked", |b| {
         b.iter(|| checked::run(&ours, &SPEC, black_box(&mut env), &mut ()));
     });
