@@ -11,6 +11,7 @@
 mod futex;
 mod graph;
 mod lock;
+mod lock32;
 
 pub use futex::{Futex, Operation};
 pub use lock::{Lock, Memory};
@@ -173,7 +174,7 @@ fn waiter(process: &Path, pid: i32, tid: i32) -> Look {
     let Ok(memory) = File::open(task.join("mem")) else { return Look::Unreadable };
     let found = (|| {
         let (namespace, inner_tid) = identity(process, tid)?;
-        let lock = lock::find(&futex, inner_tid, &memory)?;
+        let lock = if futex.is_32 { lock32::find } else { lock::find }(&futex, inner_tid, &memory)?;
         let status = fs::read(task.join("status")).ok()?;
         Some(Waiter {
             pid,

@@ -1,7 +1,13 @@
 //! The system call of a blocked thread: proc_pid_syscall(5).
 
-/// The number of futex(2) on x86-64.
-const SYS_FUTEX: u64 = 202;
+/// The numbers of futex(2) on x86-64, and of what becomes of it when a thread that waits
+/// with a timeout has been stopped and goes on: restart_syscall(2), with the arguments as
+/// they were.
+const SYSCALLS: [u64; 2] = [202, 219];
+/// The same, and `futex_time64`, in programs of 32 bits.
+const SYSCALLS_32: [u64; 3] = [240, 422, 0];
+/// All of a program of 32 bits lies below.
+const END_32: u64 = 1 << 32;
 /// Operations without FUTEX_PRIVATE_FLAG and FUTEX_CLOCK_REALTIME.
 const OPERATION_MASK: u64 = 0x7f;
 
@@ -32,6 +38,8 @@ pub struct Futex {
     pub operation: Operation,
     /// The value that the word was expected to have.
     pub expected: u32,
+    /// A program of 32 bits asks.
+    pub is_32: bool,
 }
 
 impl Futex {
@@ -40,12 +48,15 @@ impl Futex {
     pub fn parse(text: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(text).ok()?;
         let mut words = text.split_whitespace();
-        if words.next()?.parse::<u64>().ok()? != SYS_FUTEX {
-            return None;
-        }
+        let number = words.next()?.parse::<u64>().ok()?;
         let mut argument = || u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok();
         let (address, operation, value) = (argument()?, argument()?, argument()?);
         let (timeout, _, _, stack) = (argument()?, argument()?, argument()?, argument()?);
+        let is_32 = match number {
+            number if SYSCALLS.contains(&number) => false,
+            number if SYSCALLS_32.contains(&number) && stack < END_32 => true,
+            _ => return None,
+        };
         let expected = (value & u64::from(u32::MAX)) as u32;
         let is_own = (stack..stack.saturating_add(OWN_STACK_BYTES)).contains(&address);
         let operation = match operation & OPERATION_MASK {
@@ -56,7 +67,7 @@ impl Futex {
             0 | 9 if expected == 0 && timeout == 0 && is_own => Operation::Parked { stack },
             _ => return None,
         };
-        Some(Self { address, operation, expected })
+        Some(Self { address, operation, expected, is_32 })
     }
 }
 
@@ -68,7 +79,7 @@ mod tests {
     #[test]
     fn only_waits_that_a_lock_makes_are_taken() {
         let parse = |text: &str| Futex::parse(text.as_bytes());
-        let wait = Futex { address: 0x7f00, operation: Operation::Wait, expected: 2 };
+        let wait = Futex { address: 0x7f00, operation: Operation::Wait, expected: 2, is_32: false };
         assert_eq!(parse("202 0x7f00 0x80 0x2 0x0 0x0 0x0 0x7ffd 0x7f01\n"), Some(wait));
         let inherits = Futex { operation: Operation::Inherit, expected: 0, ..wait };
         assert_eq!(parse("202 0x7f00 0x86 0x0 0x0 0x0 0x0 0x7ffd 0x7f01\n"), Some(inherits));
@@ -78,6 +89,11 @@ mod tests {
         assert_eq!(parse("202 0x7f00 0x80 0x0 0x0 0x0 0x0 0x1ec0 0x7f01\n"), None, "elsewhere");
         assert_eq!(parse("202 0x7f00 0x189 0x0 0x0 0x0 0xffffffff 0x7ffd 0x7f01\n"), None);
         assert_eq!(parse("202 0x7f00 0x81 0x2 0x0 0x0 0x0 0x7ffd 0x7f01\n"), None);
+        let narrow = Some(Futex { is_32: true, ..wait });
+        assert_eq!(parse("219 0x7f00 0x89 0x2 0x1 0x0 0x0 0x7ffd 0x7f01\n"), Some(wait));
+        assert_eq!(parse("240 0x7f00 0x80 0x2 0x0 0x0 0x0 0x7ffd 0x7f01\n"), narrow);
+        assert_eq!(parse("422 0x7f00 0x80 0x2 0x0 0x0 0x0 0x7ffd 0x7f01\n"), narrow);
+        assert_eq!(parse("240 0x7f00 0x80 0x2 0x0 0x0 0x0 0x7ffd00000000 0x7f01\n"), None);
         assert_eq!(parse("7 0x7f00 0x80 0x2 0x0 0x0 0x0 0x7ffd 0x7f01\n"), None);
         assert_eq!(parse("running\n"), None);
         assert_eq!(parse("-1 0x7ffd 0x7f01\n"), None);

@@ -102,7 +102,7 @@ mod tests {
             inner_tid: tid,
             start: 1,
             switches: (0, 0),
-            futex: Futex { address: 0, operation: Operation::Wait, expected: 2 },
+            futex: Futex { address: 0, operation: Operation::Wait, expected: 2, is_32: false },
             lock: Lock { address: 0x1000, owner, shared: false },
         }
     }

@@ -34,22 +34,22 @@ pub struct Lock {
 }
 
 /// The owner's id in a futex word that the kernel knows as a lock.
-const OWNER_MASK: u32 = 0x3fff_ffff;
-const WAITERS: u32 = 1 << 31;
+pub(super) const OWNER_MASK: u32 = 0x3fff_ffff;
+pub(super) const WAITERS: u32 = 1 << 31;
 /// The largest thread id that the kernel gives.
 const THREAD_ID_MAX: u32 = 4 << 20;
 // A glibc mutex's kind.
-const KIND_BITS: u32 = 0x3ff;
-const KIND_TYPE: u32 = 3;
-const TYPE_RECURSIVE: u32 = 1;
-const TYPE_ADAPTIVE: u32 = 3;
-const KIND_ROBUST: u32 = 16;
-const KIND_INHERIT: u32 = 32;
-const KIND_SHARED: u32 = 128;
+pub(super) const KIND_BITS: u32 = 0x3ff;
+pub(super) const KIND_TYPE: u32 = 3;
+pub(super) const TYPE_RECURSIVE: u32 = 1;
+pub(super) const TYPE_ADAPTIVE: u32 = 3;
+pub(super) const KIND_ROBUST: u32 = 16;
+pub(super) const KIND_INHERIT: u32 = 32;
+pub(super) const KIND_SHARED: u32 = 128;
 /// A glibc mutex's word while somebody waits.
-const CONTENDED: u32 = 2;
+pub(super) const CONTENDED: u32 = 2;
 /// What a thread expects that waits for a rwlock's writer: held, and waited for.
-const RWLOCK_HELD: u32 = 3;
+pub(super) const RWLOCK_HELD: u32 = 3;
 // A musl mutex's type.
 const MUSL_TYPE_BITS: u32 = 0x8f;
 const MUSL_OWNED: u32 = 0xf;
@@ -79,7 +79,7 @@ pub(super) fn find(futex: &Futex, own_tid: i32, memory: &impl Memory) -> Option<
     (lock.owner != 0).then_some(lock)
 }
 
-fn words<const N: usize>(memory: &impl Memory, address: u64) -> Option<[u32; N]> {
+pub(super) fn words<const N: usize>(memory: &impl Memory, address: u64) -> Option<[u32; N]> {
     let mut bytes = vec![0_u8; N * 4];
     if !memory.read(address, &mut bytes) {
         return None;
@@ -95,7 +95,7 @@ fn pointer(low: u32, high: u32) -> u64 {
     u64::from(low) | u64::from(high) << 32
 }
 
-fn lock(address: u64, owner: u32, shared: bool) -> Option<Lock> {
+pub(super) fn lock(address: u64, owner: u32, shared: bool) -> Option<Lock> {
     let owner = i32::try_from(owner).ok().filter(|_| owner <= THREAD_ID_MAX)?;
     Some(Lock { address, owner, shared })
 }
@@ -215,12 +215,12 @@ fn refused_at(address: u64, memory: &impl Memory) -> Option<Lock> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
 
     /// Memory that begins at an address.
-    struct Image(u64, Vec<u32>);
+    pub(in super::super) struct Image(pub(in super::super) u64, pub(in super::super) Vec<u32>);
 
     impl Memory for Image {
         fn read(&self, address: u64, bytes: &mut [u8]) -> bool {
@@ -235,7 +235,7 @@ mod tests {
     }
 
     fn wait(expected: u32) -> Futex {
-        Futex { address: 0x1000, operation: Operation::Wait, expected }
+        Futex { address: 0x1000, operation: Operation::Wait, expected, is_32: false }
     }
 
     fn at(words: &[u32]) -> Image {

@@ -119,7 +119,7 @@ pub const KERNEL_STRUCTS: &[KernelStruct] = &[
     layout("task_struct___old", &[("state", S64)]),
     // Without thread_info in the task, or before 5.16, the CPU was here.
     layout("task_struct___cpu", &[("cpu", U32)]),
-    layout("thread_info", &[("cpu", U32)]),
+    layout("thread_info", &[("cpu", U32), ("status", U32)]),
     layout("sched_entity", &[("sum_exec_runtime", U64)]),
     layout(
         "signal_struct",
@@ -245,6 +245,7 @@ pub const KERNEL_STRUCTS: &[KernelStruct] = &[
             ("bp", U64),
             ("bx", U64),
             ("r10", U64),
+            ("cx", U64),
             ("dx", U64),
             ("si", U64),
             ("di", U64),

@@ -21,6 +21,7 @@ mod collect;
 mod cycles;
 mod graph;
 mod lock;
+mod lock32;
 
 use std::mem::offset_of;
 
@@ -99,7 +100,9 @@ mod candidate {
     pub(super) const PARKED: i16 = 168;
     pub(super) const REGISTERS: [i16; 6] = [176, 184, 192, 200, 208, 216];
     pub(super) const STACK: i16 = 224;
-    pub(super) const BYTES: i16 = 232;
+    /// The thread made a system call of 32 bits.
+    pub(super) const IS_32: i16 = 232;
+    pub(super) const BYTES: i16 = 240;
 }
 
 /// Offsets of a node's words: the value of the hash map.
@@ -141,7 +144,7 @@ pub(super) fn maps(filter: &str) -> Vec<Map> {
 
 /// The group's functions.
 pub(super) fn subprograms(columns: &Columns) -> Result<Vec<Subprogram>, JumpTooFar> {
-    let mut all = vec![waits(columns)?, lock::subprogram(columns)?];
+    let mut all = vec![waits(columns)?, lock::subprogram(columns)?, lock32::subprogram(columns)?];
     all.extend(collect::subprograms(columns)?);
     all.extend(graph::subprograms(columns)?);
     Ok(all)

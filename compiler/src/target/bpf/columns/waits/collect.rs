@@ -7,7 +7,9 @@ use super::super::{Columns, untrusted};
 use super::candidate as at;
 use super::lock::LOCK_PI;
 use super::{COUNT, THREADS, add, block, candidate, count_dropped, inner_id};
-use crate::asm::{AluOp, Asm, Cond, JumpTooFar, Label, R0, R1, R2, R3, R6, R7, R8, R9, Reg, Size};
+use crate::asm::{
+    AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R6, R7, R8, R9, Reg, Size,
+};
 use crate::object::Subprogram;
 
 /// `bpf_task_pt_regs(task)`
@@ -18,8 +20,14 @@ const ALL_THREADS: i64 = 1;
 const BLOCKED: i32 = 3;
 /// `PF_KTHREAD`
 const KERNEL_THREAD: i32 = 0x0020_0000;
-/// The number of futex(2) on x86-64.
-const SYSCALL_FUTEX: i32 = 202;
+/// The numbers of futex(2) on x86-64, and of what becomes of it when a thread that waits
+/// with a timeout has been stopped and goes on: restart_syscall(2), with the registers as
+/// they were.
+const SYSCALLS: [i32; 2] = [202, 219];
+/// The same, and `futex_time64`, in programs of 32 bits.
+const SYSCALLS_32: [i32; 3] = [240, 422, 0];
+/// `TS_COMPAT`: the system call is one of 32 bits.
+const STATUS_32: i32 = 2;
 /// What is left of an operation without `FUTEX_PRIVATE_FLAG` and `FUTEX_CLOCK_REALTIME`.
 const OPERATION_MASK: i32 = 0x7f;
 /// `FUTEX_WAIT` and `FUTEX_WAIT_BITSET`
@@ -31,6 +39,10 @@ const SMALL_VALUE: i32 = 3;
 const OWN_STACK_BYTES: i32 = 512;
 
 const ITERATOR: i16 = -24;
+// The call's arguments, below what the functions of the parent module use.
+const ADDRESS: i16 = -40;
+const TIMEOUT: i16 = -48;
+const IS_32: i16 = -56;
 
 /// The walk.
 pub(super) fn subprograms(columns: &Columns) -> Result<Vec<Subprogram>, JumpTooFar> {
@@ -92,12 +104,11 @@ pub(super) fn blocked(asm: &mut Asm, task: Reg, running: Label) {
     asm.jump_if_imm(Cond::Ne, R1, 0, running);
 }
 
-/// With the user's registers in `r8`: leaves the operation in `r9`, or goes to `not`.
+/// With the task in `r6` and the user's registers in `r8`: leaves the operation in `r9` and
+/// the other arguments on the stack, or goes to `not`.
 fn looks_like_a_lock(asm: &mut Asm, not: Label) {
     let (waits, maybe) = (asm.label(), asm.label());
-    field::load(asm, R1, R8, ("pt_regs", &["orig_ax"]));
-    asm.jump_if_imm(Cond::Ne, R1, SYSCALL_FUTEX, not);
-    field::load(asm, R9, R8, ("pt_regs", &["si"]));
+    arguments(asm, not);
     asm.alu_imm(AluOp::And, R9, OPERATION_MASK);
     for operation in LOCK_PI {
         asm.jump_if_imm(Cond::Eq, R9, operation, maybe);
@@ -119,11 +130,49 @@ fn looks_like_a_lock(asm: &mut Asm, not: Label) {
     asm.bind(maybe);
 }
 
+/// The arguments of futex(2), the operation of which goes to `r9`; or goes to `not`.
+fn arguments(asm: &mut Asm, not: Label) {
+    const WIDE: [&[&str]; 3] = [&["si"], &["di"], &["r10"]];
+    const NARROW: [&[&str]; 3] = [&["cx"], &["bx"], &["si"]];
+    let (wide, maybe_narrow, end) = (asm.label(), asm.label(), asm.label());
+    field::load(asm, R1, R8, ("pt_regs", &["orig_ax"]));
+    for number in SYSCALLS {
+        asm.jump_if_imm(Cond::Eq, R1, number, wide);
+    }
+    for number in SYSCALLS_32 {
+        asm.jump_if_imm(Cond::Eq, R1, number, maybe_narrow);
+    }
+    asm.jump(not);
+    asm.bind(maybe_narrow);
+    field::load(asm, R1, R6, ("task_struct", &["thread_info", "status"]));
+    asm.alu_imm(AluOp::And, R1, STATUS_32);
+    asm.jump_if_imm(Cond::Eq, R1, 0, not);
+    for (registers, is_32) in [(NARROW, true), (WIDE, false)] {
+        if !is_32 {
+            asm.jump(end);
+            asm.bind(wide);
+        }
+        let to_stack = [None, Some(ADDRESS), Some(TIMEOUT)];
+        for (register, to) in registers.into_iter().zip(to_stack) {
+            let dst = if to.is_some() { R1 } else { R9 };
+            field::load(asm, dst, R8, ("pt_regs", register));
+            if is_32 {
+                asm.mov32(dst, dst);
+            }
+            if let Some(to) = to {
+                asm.store(Size::Dw, FP, to, dst);
+            }
+        }
+        asm.store_imm(Size::Dw, FP, IS_32, is_32.into());
+    }
+    asm.bind(end);
+}
+
 /// Goes to `not` unless the thread waits without an end for a word of its own stack.
 fn is_parked(asm: &mut Asm, not: Label) {
-    field::load(asm, R1, R8, ("pt_regs", &["r10"]));
+    asm.load(Size::Dw, R1, FP, TIMEOUT);
     asm.jump_if_imm(Cond::Ne, R1, 0, not);
-    field::load(asm, R1, R8, ("pt_regs", &["di"]));
+    asm.load(Size::Dw, R1, FP, ADDRESS);
     field::load(asm, R2, R8, ("pt_regs", &["sp"]));
     asm.alu(AluOp::Sub, R1, R2);
     asm.jump_if_imm(Cond::Ge, R1, OWN_STACK_BYTES, not);
@@ -193,8 +242,10 @@ fn note(columns: &Columns, asm: &mut Asm, next: Label) {
     field::load(asm, R2, R6, ("task_struct", &["nivcsw"]));
     asm.alu(AluOp::Add, R1, R2);
     asm.store(Size::Dw, R7, at::SWITCHES, R1);
-    field::load(asm, R1, R8, ("pt_regs", &["di"]));
-    asm.store(Size::Dw, R7, at::FUTEX, R1);
+    for (from, to) in [(ADDRESS, at::FUTEX), (IS_32, at::IS_32)] {
+        asm.load(Size::Dw, R1, FP, from);
+        asm.store(Size::Dw, R7, to, R1);
+    }
     expected(asm, R1);
     asm.store(Size::Dw, R7, at::EXPECTED, R1);
     keep_registers(asm);

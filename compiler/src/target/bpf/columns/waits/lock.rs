@@ -17,7 +17,7 @@
 use super::super::Columns;
 use super::super::helper::stack_address;
 use super::candidate::{
-    EXPECTED, FUTEX, INNER_TID, LOCK, OPERATION, OWNER, PARKED, REGISTERS, SHARED, STACK,
+    EXPECTED, FUTEX, INNER_TID, IS_32, LOCK, OPERATION, OWNER, PARKED, REGISTERS, SHARED, STACK,
 };
 use crate::asm::{
     AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, Reg, Size,
@@ -30,21 +30,21 @@ const COPY_FROM_USER_TASK: i32 = 191;
 /// `FUTEX_LOCK_PI` and `FUTEX_LOCK_PI2`
 pub(super) const LOCK_PI: [i32; 2] = [6, 13];
 /// The owner's id in a futex word that the kernel knows as a lock.
-const OWNER_MASK: i32 = 0x3fff_ffff;
-const WAITERS_BIT: i32 = 31;
+pub(super) const OWNER_MASK: i32 = 0x3fff_ffff;
+pub(super) const WAITERS_BIT: i32 = 31;
 
 // A glibc mutex's kind.
-const KIND_BITS: i32 = 0x3ff;
-const KIND_TYPE: i32 = 3;
-const TYPE_RECURSIVE: i32 = 1;
-const TYPE_ADAPTIVE: i32 = 3;
-const KIND_ROBUST: i32 = 16;
-const KIND_INHERIT: i32 = 32;
-const KIND_SHARED: i32 = 128;
+pub(super) const KIND_BITS: i32 = 0x3ff;
+pub(super) const KIND_TYPE: i32 = 3;
+pub(super) const TYPE_RECURSIVE: i32 = 1;
+pub(super) const TYPE_ADAPTIVE: i32 = 3;
+pub(super) const KIND_ROBUST: i32 = 16;
+pub(super) const KIND_INHERIT: i32 = 32;
+pub(super) const KIND_SHARED: i32 = 128;
 /// A glibc mutex's word while somebody waits.
-const CONTENDED: i32 = 2;
+pub(super) const CONTENDED: i32 = 2;
 /// What a thread expects that waits for a rwlock's writer: held, and waited for.
-const RWLOCK_HELD: i32 = 3;
+pub(super) const RWLOCK_HELD: i32 = 3;
 /// The bits that a musl mutex's type may have, and those of types that record an owner.
 const MUSL_TYPE_BITS: i32 = 0x8f;
 const MUSL_OWNED: i32 = 0xf;
@@ -53,18 +53,18 @@ const MUSL_INHERIT: i32 = 0x8;
 /// Where a glibc mutex has its kind.
 const KIND_OFFSET: i32 = 16;
 /// Below this address nothing is mapped.
-const LOWEST_ADDRESS: i32 = 4096;
+pub(super) const LOWEST_ADDRESS: i32 = 4096;
 
 // The words of a glibc rwlock that threads wait on.
-const WRPHASE_FUTEX: i16 = 2;
-const WRITERS_FUTEX: i16 = 3;
+pub(super) const WRPHASE_FUTEX: i16 = 2;
+pub(super) const WRITERS_FUTEX: i16 = 3;
 
 const MUTEX_BYTES: i64 = 40;
-const RWLOCK_BYTES: i64 = 32;
-const BUFFER: i16 = -40;
+pub(super) const RWLOCK_BYTES: i64 = 32;
+pub(super) const BUFFER: i16 = -40;
 /// What a neighbour on the owner's list should point to.
 const NEIGHBOUR: i16 = -48;
-const ITERATOR: i16 = -56;
+pub(super) const ITERATOR: i16 = -56;
 /// Where a pointer to a refused mutex is looked for.
 const REGISTER_COUNT: i32 = REGISTERS.len() as i32;
 const STACK_POINTERS: i32 = 48;
@@ -78,8 +78,14 @@ pub(super) fn subprogram(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     let mut asm = Asm::new();
     let (no_mutex, in_word, none) = (asm.label(), asm.label(), asm.label());
     let (inherits, robust, parked, of_musl) = (asm.label(), asm.label(), asm.label(), asm.label());
+    let is_64 = asm.label();
     asm.mov(R6, R1);
     asm.mov(R7, R2);
+    asm.load(Size::Dw, R3, R6, IS_32);
+    asm.jump_if_imm(Cond::Eq, R3, 0, is_64);
+    asm.call_subprog(&columns.symbol("lock_owner_32"));
+    asm.exit();
+    asm.bind(is_64);
     asm.load(Size::Dw, R1, R6, PARKED);
     asm.jump_if_imm(Cond::Ne, R1, 0, parked);
     asm.load(Size::Dw, R8, R6, EXPECTED);
@@ -136,14 +142,14 @@ pub(super) fn subprogram(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
 }
 
 /// Reads `bytes` from `before` words before the futex word.
-fn read(asm: &mut Asm, before: i16, bytes: i64, failed: Label) {
+pub(super) fn read(asm: &mut Asm, before: i16, bytes: i64, failed: Label) {
     asm.load(Size::Dw, R3, R6, FUTEX);
     asm.alu_imm(AluOp::Sub, R3, i32::from(before) * 4);
     read_r3(asm, bytes, failed);
 }
 
 /// Reads `bytes` from the address in `r3`.
-fn read_r3(asm: &mut Asm, bytes: i64, failed: Label) {
+pub(super) fn read_r3(asm: &mut Asm, bytes: i64, failed: Label) {
     stack_address(asm, R1, BUFFER);
     asm.load_imm(R2, bytes);
     asm.mov(R4, R7);
@@ -153,13 +159,13 @@ fn read_r3(asm: &mut Asm, bytes: i64, failed: Label) {
 }
 
 /// `dst =` a 32-bit word of what was read.
-fn word(asm: &mut Asm, dst: Reg, index: i16) {
+pub(super) fn word(asm: &mut Asm, dst: Reg, index: i16) {
     asm.load(Size::W, dst, FP, BUFFER + index * 4);
 }
 
 /// Ends the function with the owner in `r0`, for a lock that starts `before` words before
 /// the futex word and is shared if `flags` has the bit.
-fn found(asm: &mut Asm, before: i16, flags: Reg, shared: i32) {
+pub(super) fn found(asm: &mut Asm, before: i16, flags: Reg, shared: i32) {
     asm.alu_imm(AluOp::And, flags, shared);
     asm.store(Size::Dw, R6, SHARED, flags);
     asm.load(Size::Dw, R1, R6, FUTEX);
