@@ -46,6 +46,10 @@ kernels *KERNELS: build
 shipped: build
     tests/kernels/shipped
 
+# Real servers under load for so many minutes, and what the shipped filters say about them.
+soak MINUTES="10": build
+    tests/soak {{MINUTES}}
+
 # Installs the binary, its man pages, completions and the shipped filters below PREFIX.
 install PREFIX="/usr/local": build
     install -Dm755 target/release/kfilter {{PREFIX}}/bin/kfilter

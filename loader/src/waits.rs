@@ -2,7 +2,8 @@
 //!
 //! A blocked thread's system call shows which futex it waits on ([`futex`]); the lock around
 //! that word, read from the process's memory, names its owner ([`lock`]); owners among the
-//! threads make a graph whose rings are deadlocks ([`graph`]). Members of rings and locks of
+//! threads make a graph whose rings are deadlocks ([`graph`]); those of locks that processes
+//! share are looked for in every pid namespace ([`sharers`]). Members of rings and locks of
 //! owners that have gone are looked at twice, and dropped unless nothing moved in between.
 //!
 //! **Invariant**: what is reported existed at one time: same call, same owner, same start
@@ -12,9 +13,11 @@ mod futex;
 mod graph;
 mod lock;
 mod lock32;
+mod sharers;
 
 pub use futex::{Futex, Operation};
 pub use lock::{Lock, Memory};
+use sharers::Object;
 
 use crate::procfs::parse::{self, Stat};
 use std::collections::HashMap;
@@ -84,6 +87,8 @@ struct Waiter {
     switches: (i64, i64),
     futex: Futex,
     lock: Lock,
+    /// Where a lock lies that processes share.
+    object: Option<Object>,
 }
 
 /// Who owns a lock.
@@ -96,6 +101,8 @@ enum Owner {
     /// Nobody who could: what looked like a lock is none, or it was held when the process
     /// was forked.
     Foreign,
+    /// One of several, or one that may not be looked at.
+    Unknown,
 }
 
 /// Looks at all threads of `pids` under the proc file system at `root`.
@@ -104,6 +111,8 @@ pub fn look(root: &Path, pids: &[i32]) -> Waits {
     let mut waits = Waits::default();
     let mut waiters = Vec::new();
     let mut inner = HashMap::new();
+    // The same without their namespaces: who shares a lock may be in any.
+    let mut anywhere = HashMap::new();
     for &pid in pids {
         let process = root.join(pid.to_string());
         for tid in crate::procfs::task::numbers(&process.join("task")).unwrap_or_default() {
@@ -127,6 +136,7 @@ pub fn look(root: &Path, pids: &[i32]) -> Waits {
                 && is_alive(&process, tid)
             {
                 inner.insert((namespace, inner_tid), (pid, tid));
+                anywhere.entry(inner_tid).or_insert_with(Vec::new).push((pid, tid));
             }
         }
     }
@@ -135,12 +145,16 @@ pub fn look(root: &Path, pids: &[i32]) -> Waits {
         matches!(waiter(&process, first.pid, first.tid), Look::Waits(again) if *again == *first)
     };
     let owner = |waiter: &Waiter| {
+        if let Some(object) = waiter.object {
+            let named = anywhere.get(&waiter.lock.owner).map_or(&[][..], Vec::as_slice);
+            return sharers::owner(root, object, waiter.tid, named);
+        }
         let Some(&(pid, tid)) = inner.get(&(waiter.namespace, waiter.lock.owner)) else {
             return Owner::Gone;
         };
         // A lock that processes do not share belongs to a thread of this process. A younger
         // thread with that id has only inherited the number.
-        if waiter.lock.shared || pid == waiter.pid {
+        if pid == waiter.pid {
             return Owner::Alive(tid);
         }
         match start(&root.join(pid.to_string()), tid) {
@@ -174,7 +188,9 @@ fn waiter(process: &Path, pid: i32, tid: i32) -> Look {
     let Ok(memory) = File::open(task.join("mem")) else { return Look::Unreadable };
     let found = (|| {
         let (namespace, inner_tid) = identity(process, tid)?;
-        let lock = if futex.is_32 { lock32::find } else { lock::find }(&futex, inner_tid, &memory)?;
+        let find = if futex.is_32 { lock32::find } else { lock::find };
+        let lock = find(&futex, inner_tid, &memory)?;
+        let object = if lock.shared { sharers::object(process, tid, lock.address)? } else { None };
         let status = fs::read(task.join("status")).ok()?;
         Some(Waiter {
             pid,
@@ -188,6 +204,7 @@ fn waiter(process: &Path, pid: i32, tid: i32) -> Look {
             ),
             futex,
             lock,
+            object,
         })
     })();
     found.map_or(Look::Other, |waiter| Look::Waits(Box::new(waiter)))

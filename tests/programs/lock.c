@@ -13,12 +13,17 @@
 //   lock condition KIND N SECONDS   threads in condition variables
 //   lock signalled KIND N SECONDS   a busy condition variable, whose mutex is contended
 //   lock corrupt KIND N SECONDS     threads that wait on words among random ones
+//   lock rewait KIND SECONDS        two threads, one of which comes back from a condition
+//   lock handler KIND SECONDS       a signal's handler waits for what it interrupted
+//   lock pipeline KIND N SECONDS    a chain of processes, the last of which sleeps: no ring
 //
-// A mode after `inner-` runs in a pid namespace of its own. In `outer-processes` every
-// process of the ring has a namespace of its own.
+// Before a mode: `inner-` runs it in a pid namespace of its own; `outer-` gives every process
+// of `processes` or `pipeline` one, `half-` every second one; `stopped-` stops and continues
+// everybody once; `orphan-` ends the first thread.
 //
 // KIND: words joined by `+` of: normal, recursive, errorcheck, adaptive, timed, robust, pi,
-// rwlock, shared
+// rwlock, shared; reader: the second lock is taken for reading; mixed: every third lock is a
+// rwlock, every third robust
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>
@@ -34,7 +39,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MOST 128
+#define MOST 256
 
 struct shared {
     pthread_mutex_t mutex[MOST];
@@ -76,6 +81,7 @@ static void init(int parties) {
         pthread_barrierattr_setpshared(&barrier, PTHREAD_PROCESS_SHARED);
     }
     for (int i = 0; i < MOST; i++) {
+        if (is("mixed")) pthread_mutexattr_setrobust(&mutex, i % 3 == 2);
         pthread_mutex_init(&all->mutex[i], &mutex);
         pthread_rwlock_init(&all->rwlock[i], &rwlock);
     }
@@ -89,9 +95,15 @@ static void take(int i) {
     pthread_mutex_t *mutex = &all->mutex[i];
     pthread_rwlock_t *rwlock = &all->rwlock[i];
     if (is("rwlock") && is("timed")) pthread_rwlock_timedwrlock(rwlock, &until);
-    else if (is("rwlock")) pthread_rwlock_wrlock(rwlock);
+    else if (is("rwlock") || (is("mixed") && i % 3 == 0)) pthread_rwlock_wrlock(rwlock);
     else if (is("timed")) pthread_mutex_timedlock(mutex, &until);
     else pthread_mutex_lock(mutex);
+}
+
+// What a thread wants that has a lock already.
+static void want(int i) {
+    if (is("reader")) pthread_rwlock_rdlock(&all->rwlock[i]);
+    else take(i);
 }
 
 static void leave(int i) {
@@ -104,7 +116,7 @@ static void *member(void *number) {
     take(i);
     pthread_barrier_wait(&all->barrier);
     // A priority-inheriting ring is refused by the kernel at its last edge.
-    take((i + 1) % n);
+    want((i + 1) % n);
     pause();
     return 0;
 }
@@ -116,6 +128,32 @@ static void *link_of_chain(void *number) {
     if (i + 1 < n) take(i + 1);
     for (;;) pause();
     return 0;
+}
+
+// The first waits for a condition with one lock and keeps another, which the second wants.
+static void *rewaits(void *number) {
+    static pthread_cond_t woken = PTHREAD_COND_INITIALIZER;
+    if (number) pthread_barrier_wait(&all->barrier);
+    else take(1);
+    take(0);
+    if (number) {
+        pthread_cond_broadcast(&woken);
+        take(1);
+    } else {
+        pthread_barrier_wait(&all->barrier);
+        pthread_cond_wait(&woken, &all->mutex[0]);
+    }
+    pause();
+    return 0;
+}
+
+static void interrupted(int unused) { (void)unused; take(0); }
+static void *handler(void *unused) {
+    signal(SIGUSR1, interrupted);
+    take(0);
+    raise(SIGUSR1);
+    pause();
+    return unused;
 }
 
 static void *owner_that_exits(void *unused) { take(0); return unused; }
@@ -216,9 +254,15 @@ int main(int argc, char **argv) {
         mode += 6;
         if (child(1)) { wait(0); return 0; }
     }
-    int apart = !strcmp(mode, "outer-processes");
-    across = apart || !strcmp(mode, "processes");
-    init(n);
+    int apart = !strncmp(mode, "outer-", 6) ? 1 : !strncmp(mode, "half-", 5) ? 2 : 0;
+    if (apart) mode = strchr(mode, '-') + 1;
+    int stopped = !strncmp(mode, "stopped-", 8);
+    if (stopped) mode += 8;
+    int orphan = !strncmp(mode, "orphan-", 7);
+    if (orphan) mode += 7;
+    int pipeline = !strcmp(mode, "pipeline");
+    across = pipeline || !strcmp(mode, "processes");
+    init(!strcmp(mode, "rewait") ? 2 : n);
     if (!strcmp(mode, "ring")) start(n, member);
     else if (!strcmp(mode, "tail")) { start(n, member); usleep(200000); start(1, waiter); }
     else if (!strcmp(mode, "self")) start(1, own);
@@ -229,7 +273,10 @@ int main(int argc, char **argv) {
         start(1, waiter);
     } else if (across) {
         for (long i = 0; i < n; i++)
-            if (!child(apart)) { member((void *)i); _exit(0); }
+            if (!child(apart == 1 || (apart && i % 2))) {
+                (pipeline ? link_of_chain : member)((void *)i);
+                _exit(0);
+            }
     } else if (!strcmp(mode, "contend")) { take(0); start(n, waiter); }
     else if (!strcmp(mode, "leader")) { take(0); start(1, waiter); }
     else if (!strcmp(mode, "chain")) start(n, link_of_chain);
@@ -238,12 +285,25 @@ int main(int argc, char **argv) {
     else if (!strcmp(mode, "condition")) start(n, condition);
     else if (!strcmp(mode, "signalled")) start(n, signalled);
     else if (!strcmp(mode, "corrupt")) start(n, corrupt);
+    else if (!strcmp(mode, "rewait")) start(2, rewaits);
+    else if (!strcmp(mode, "handler")) start(1, handler);
     else return 2;
     // Long enough for everybody to be where they stay.
     usleep(300000);
+    if (stopped) {
+        pid_t self = getpid();
+        if (!fork()) {
+            kill(self, SIGSTOP);
+            usleep(100000);
+            kill(self, SIGCONT);
+            _exit(0);
+        }
+        wait(0);
+        usleep(100000);
+    }
     ready();
     alarm(seconds);
-    if (!strcmp(mode, "leader")) pthread_exit(0);
+    if (orphan || !strcmp(mode, "leader")) pthread_exit(0);
     sleep(seconds);
     return 0;
 }

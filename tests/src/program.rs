@@ -1,6 +1,6 @@
 //! Programs that really misbehave, compiled when first needed.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -21,7 +21,8 @@ impl Program {
         Self::start_by("cc", name, args)
     }
 
-    /// The same with another C compiler, and so perhaps another C library.
+    /// The same with another compiler, and so perhaps another C library; with its options
+    /// after it. `tests/programs/NAME.cc` if there is no `NAME.c`.
     ///
     /// # Panics
     /// As [`Program::start`].
@@ -43,6 +44,29 @@ impl Program {
         let program = Self { child };
         assert!(read.is_ok() && line == "READY\n", "{name} {args} did not get ready: {line:?}");
         program
+    }
+
+    /// Whether `compiler` makes programs that run here.
+    #[must_use]
+    pub fn can_be_made_by(compiler: &str) -> bool {
+        let (program, options) = words(compiler);
+        let binary = directory().join(format!("program-probe-{}", file_name(compiler)));
+        let made = Command::new(program)
+            .args(options)
+            .args(["-pthread", "-x", "c", "-o"])
+            .arg(&binary)
+            .arg("-")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .and_then(|mut child| {
+                let source = b"int main(void) { return 0; }";
+                child.stdin.take().expect("it is piped").write_all(source)?;
+                child.wait()
+            });
+        let runs = || Command::new(&binary).status().is_ok_and(|status| status.success());
+        made.is_ok_and(|status| status.success()) && runs()
     }
 
     /// Its process id.
@@ -84,23 +108,42 @@ impl Drop for Program {
     }
 }
 
-fn compiled(compiler: &str, name: &str) -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(format!("{name}.c"));
-    let directory = std::env::current_exe()
+/// A compiler and its options.
+fn words(compiler: &str) -> (&str, Vec<&str>) {
+    let mut words = compiler.split_whitespace();
+    (words.next().expect("a compiler"), words.collect())
+}
+
+/// What may be part of a file's name.
+fn file_name(compiler: &str) -> String {
+    compiler.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-")
+}
+
+/// Where the tests are.
+fn directory() -> PathBuf {
+    std::env::current_exe()
         .ok()
         .and_then(|test| Some(test.parent()?.to_owned()))
-        .expect("tests are programs in a directory");
-    let binary = directory.join(format!("program-{name}-{compiler}"));
+        .expect("tests are programs in a directory")
+}
+
+fn compiled(compiler: &str, name: &str) -> PathBuf {
+    let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs");
+    let of_c = programs.join(format!("{name}.c"));
+    let source = if of_c.exists() { of_c } else { programs.join(format!("{name}.cc")) };
+    let stem = format!("program-{name}-{}", file_name(compiler));
+    let binary = directory().join(&stem);
     let modified = |path: &Path| std::fs::metadata(path).and_then(|file| file.modified()).ok();
     if modified(&binary) < modified(&source) {
         // Two tests may compile it at once: each into a file of its own.
-        let own =
-            directory.join(format!("program-{name}-{compiler}-{:?}", std::thread::current().id()));
-        let status = Command::new(compiler)
+        let own = directory().join(format!("{stem}-{:?}", std::thread::current().id()));
+        let (program, options) = words(compiler);
+        let status = Command::new(program)
+            .args(options)
             .args(["-O1", "-pthread", "-o"])
             .args([&own, &source])
             .status()
-            .expect("a C compiler");
+            .expect("a compiler");
         assert!(status.success(), "{} does not compile", source.display());
         std::fs::rename(&own, &binary).expect("the same directory");
     }

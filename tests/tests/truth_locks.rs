@@ -49,7 +49,7 @@ fn check_rings(test: &str, compiler: &str, rings: &[(&str, usize)]) {
     let programs: Vec<(String, usize, Program)> = rings
         .iter()
         .map(|&(mode, n)| {
-            let args = format!("{mode} {n} 120");
+            let args = format!("{mode} {n} 900");
             (args.clone(), n, Program::start_by(compiler, "lock", &args))
         })
         .collect();
@@ -70,6 +70,11 @@ fn check_rings(test: &str, compiler: &str, rings: &[(&str, usize)]) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Whether programs can be made with this compiler here.
+fn compiles(compiler: &str) -> bool {
+    Program::can_be_made_by(compiler)
+}
+
 #[test]
 fn rings_of_every_kind_are_found_whole() {
     let rings = [
@@ -88,10 +93,77 @@ fn rings_of_every_kind_are_found_whole() {
         ("ring robust+errorcheck", 2),
         ("ring rwlock", 2),
         ("ring rwlock+timed", 3),
+        ("ring rwlock+reader", 3),
+        ("ring mixed", 7),
         ("tail normal", 4),
         ("tail robust", 3),
+        ("rewait normal", 2),
+        ("rewait robust", 2),
     ];
     check_rings("rings", "cc", &rings);
+}
+
+#[test]
+fn rings_stay_rings_when_their_process_is_stopped_or_loses_its_first_thread() {
+    let rings = [
+        ("stopped-ring normal", 2),
+        // The kernel restarts these as another system call.
+        ("stopped-ring timed", 3),
+        ("stopped-ring rwlock+timed", 2),
+        ("orphan-ring normal", 3),
+        ("orphan-ring pi", 2),
+    ];
+    check_rings("stopped", "cc", &rings);
+}
+
+#[test]
+fn rings_of_programs_that_are_linked_statically_are_found_whole() {
+    check_rings("static", "cc -static", &[("ring normal", 2), ("ring pi", 3), ("self robust", 1)]);
+}
+
+#[test]
+fn rings_of_programs_of_32_bits_are_found_whole() {
+    if !compiles("cc -m32") {
+        return kfilter_tests::skipped("locks of 32 bits", "`cc -m32` finds no C library");
+    }
+    let rings = [
+        ("ring normal", 3),
+        ("ring recursive", 2),
+        ("ring errorcheck+timed", 2),
+        ("ring adaptive", 3),
+        ("ring robust", 3),
+        ("ring robust+recursive", 2),
+        ("ring pi", 3),
+        ("ring pi+robust", 2),
+        ("ring rwlock", 3),
+        ("ring mixed", 4),
+        ("stopped-ring timed", 2),
+        ("processes rwlock", 2),
+        ("half-processes robust", 3),
+        ("inner-ring normal", 2),
+        ("self normal", 1),
+        ("self pi", 1),
+    ];
+    check_rings("32 bits", "cc -m32", &rings);
+}
+
+#[test]
+fn mutexes_of_cxx_are_those_of_its_c_library() {
+    let rings = [("abba mutex", 2), ("abba recursive", 2), ("abba timed", 2), ("abba shared", 2)];
+    let programs = rings.map(|(mode, length)| {
+        (mode, length, Program::start_by("c++ -std=c++17", "guard", &format!("{mode} 120")))
+    });
+    let innocents = ["scoped mutex", "unique mutex", "readers shared", "condition mutex"]
+        .map(|mode| Program::start_by("c++ -std=c++17", "guard", &format!("{mode} 120")));
+    for host in hosts("C++") {
+        for (mode, length, program) in &programs {
+            let error = ring_error(&about(host, DEADLOCK, program), *length);
+            assert_eq!(error, None, "{mode} on {}", host.name());
+        }
+        for program in &innocents {
+            assert_eq!(about(host, DEADLOCK, program), [], "on {}", host.name());
+        }
+    }
 }
 
 #[test]
@@ -112,14 +184,18 @@ fn rings_across_processes_and_in_other_pid_namespaces_are_found_whole() {
         ("inner-ring robust", 2),
         ("inner-processes normal", 3),
         ("inner-processes robust", 2),
+        // Processes in different namespaces, some of which have the same id there.
+        ("half-processes normal", 2),
+        ("half-processes robust", 3),
+        ("outer-processes normal", 2),
+        ("outer-processes robust", 2),
     ];
     check_rings("processes", "cc", &rings);
 }
 
 #[test]
 fn rings_of_mutexes_of_musl_that_record_an_owner_are_found_whole() {
-    let compiles = std::process::Command::new("musl-gcc").arg("--version").output();
-    if !compiles.is_ok_and(|output| output.status.success()) {
+    if !compiles("musl-gcc") {
         return kfilter_tests::skipped("locks of musl", "musl-gcc is not installed");
     }
     let rings = [
@@ -141,6 +217,7 @@ fn a_thread_that_waits_for_itself_is_a_class_of_its_own() {
     for kind in ["normal", "timed", "adaptive", "robust", "pi"] {
         check_rings("self", "cc", &[(&format!("self {kind}"), 1)]);
     }
+    check_rings("self", "cc", &[("handler normal", 1), ("handler robust", 1)]);
 }
 
 #[test]
@@ -173,7 +250,11 @@ fn innocents_never_match() {
         "chain normal 20",
         "chain robust 5",
         "chain pi 5",
-        "ordered normal 4",
+        "pipeline robust 4",
+        "outer-pipeline normal 2",
+        "outer-pipeline robust 3",
+        "half-pipeline normal 5",
+        "ordered normal 200",
         "ordered pi 3",
         "ordered robust 3",
         "ordered rwlock 3",

@@ -15,7 +15,7 @@ pub(super) fn resolve(
     let owners: Vec<Owner> = waiters.iter().map(&owner).collect();
     let next = |at: usize| match owners[at] {
         Owner::Alive(tid) => index.get(&tid).copied(),
-        Owner::Gone | Owner::Foreign => None,
+        Owner::Gone | Owner::Foreign | Owner::Unknown => None,
     };
     let mut waits = HashMap::new();
     for (at, waiter) in waiters.iter().enumerate() {
@@ -25,7 +25,7 @@ pub(super) fn resolve(
             Owner::Gone => (Class::Abandoned, gone),
             Owner::Alive(tid) if tid == waiter.tid => (Class::Own, tid),
             Owner::Alive(tid) => (Class::Waiting, tid),
-            Owner::Foreign => continue,
+            Owner::Foreign | Owner::Unknown => continue,
         };
         let wait = Wait {
             address: waiter.lock.address.cast_signed(),
@@ -104,6 +104,7 @@ mod tests {
             switches: (0, 0),
             futex: Futex { address: 0, operation: Operation::Wait, expected: 2, is_32: false },
             lock: Lock { address: 0x1000, owner, shared: false },
+            object: None,
         }
     }
 

@@ -208,8 +208,13 @@ fn mappings(
 /// Begins to walk the mappings of the task in `r2`; `r0` is 0 when there is something to
 /// walk. Has to be ended in any case.
 pub(super) fn start_mappings(asm: &mut Asm, iterator: i16) {
-    stack_address(asm, R1, iterator);
     asm.load_imm(R3, 0);
+    start_mappings_at_r3(asm, iterator);
+}
+
+/// The same from the mapping on that ends behind the address in `r3`.
+pub(super) fn start_mappings_at_r3(asm: &mut Asm, iterator: i16) {
+    stack_address(asm, R1, iterator);
     asm.call_kfunc("bpf_iter_task_vma_new");
     asm.sign_extend(R0, 32);
 }

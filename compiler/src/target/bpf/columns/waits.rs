@@ -6,7 +6,8 @@
 //! 1. `collect` walks all threads and notes those whose registers look like a lock's wait.
 //! 2. `lock` reads each lock, and refuses what is not one: the operation, the expected
 //!    value, the lock word and the lock's kind all have to agree.
-//! 3. `graph` finds the owners among the threads, `cycles` the cycles among the owners.
+//! 3. `graph` finds the owners among the threads, `sharers` those of locks that processes
+//!    share, in whatever pid namespace they are; `cycles` the cycles among the owners.
 //! 4. Every member of a cycle, and every lock whose owner is gone, is looked at once more.
 //!    Nobody ran in between and every edge is as it was, or nothing is reported: all edges
 //!    then existed at one time.
@@ -22,6 +23,7 @@ mod cycles;
 mod graph;
 mod lock;
 mod lock32;
+mod sharers;
 
 use std::mem::offset_of;
 
@@ -102,7 +104,9 @@ mod candidate {
     pub(super) const STACK: i16 = 224;
     /// The thread made a system call of 32 bits.
     pub(super) const IS_32: i16 = 232;
-    pub(super) const BYTES: i16 = 240;
+    /// Of a lock that processes share: the inode that it lies in.
+    pub(super) const OBJECT: i16 = 240;
+    pub(super) const BYTES: i16 = 248;
 }
 
 /// Offsets of a node's words: the value of the hash map.
@@ -116,7 +120,8 @@ mod node {
 }
 
 /// Bytes of a node's key: the namespace, then the thread's id. Namespace 0 stands for ids
-/// as the host counts them.
+/// as the host counts them. An inode in the place of a namespace stands for all threads
+/// that map it, and 1 for all threads: see [`sharers`].
 const KEY_BYTES: i16 = 16;
 
 /// The candidates and the nodes.
@@ -147,6 +152,7 @@ pub(super) fn subprograms(columns: &Columns) -> Result<Vec<Subprogram>, JumpTooF
     let mut all = vec![waits(columns)?, lock::subprogram(columns)?, lock32::subprogram(columns)?];
     all.extend(collect::subprograms(columns)?);
     all.extend(graph::subprograms(columns)?);
+    all.extend(sharers::subprograms(columns)?);
     Ok(all)
 }
 

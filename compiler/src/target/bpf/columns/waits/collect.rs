@@ -253,6 +253,7 @@ fn note(columns: &Columns, asm: &mut Asm, next: Label) {
         at::LOCK,
         at::OWNER,
         at::SHARED,
+        at::OBJECT,
         at::OWNER_TID,
         at::NEXT,
         at::ABANDONED,

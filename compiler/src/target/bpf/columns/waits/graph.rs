@@ -10,7 +10,7 @@ use super::candidate as at;
 use super::cycles;
 use super::{
     COUNT, KEY_BYTES, THREADS, WANTED, add, block, candidate, candidate_before, collect,
-    count_dropped, ends, find_node, inner_id, node,
+    count_dropped, ends, find_node, inner_id, node, sharers,
 };
 use crate::asm::{
     AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R4, R6, R7, R8, R9, Size,
@@ -86,9 +86,13 @@ fn forget(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     let mut asm = Asm::new();
     let (go_on, stop) = (asm.label(), asm.label());
     enter(columns, &mut asm, stop);
-    for (namespace, number) in
-        [(None, at::TID), (Some(at::NAMESPACE), at::INNER_TID), (Some(at::NAMESPACE), at::OWNER)]
-    {
+    for (namespace, number) in [
+        (Space::Host, at::TID),
+        (Space::Of(at::NAMESPACE), at::INNER_TID),
+        (Space::Of(at::NAMESPACE), at::OWNER),
+        (Space::Of(at::OBJECT), at::OWNER),
+        (Space::Any, at::OWNER),
+    ] {
         key(&mut asm, namespace, number);
         asm.load_map(R1, &columns.symbol("owners"));
         stack_address(&mut asm, R2, KEY);
@@ -109,7 +113,9 @@ fn ask(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.call_subprog(&columns.function("lock_owner"));
     asm.jump_if_imm(Cond::Eq, R0, 0, release);
     asm.jump_if_imm(Cond::Gt, R0, THREAD_ID_MAX, release);
-    asm.store(Size::Dw, R6, at::OWNER, R0);
+    asm.mov(R9, R0);
+    sharers::find_object(columns, &mut asm, release);
+    asm.store(Size::Dw, R6, at::OWNER, R9);
     asm.mov(R1, R7);
     increment(&mut asm, R1);
     asm.store(Size::Dw, FP, NODE + node::CANDIDATE, R1);
@@ -117,7 +123,7 @@ fn ask(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
         asm.load(Size::Dw, R1, R6, from);
         asm.store(Size::Dw, FP, NODE + to, R1);
     }
-    for (namespace, number) in [(None, at::TID), (Some(at::NAMESPACE), at::INNER_TID)] {
+    for (namespace, number) in [(Space::Host, at::TID), (Space::Of(at::NAMESPACE), at::INNER_TID)] {
         let stored = asm.label();
         key(&mut asm, namespace, number);
         put_node(columns, &mut asm, 0);
@@ -132,22 +138,33 @@ fn ask(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     subprogram(columns, "ask", asm)
 }
 
-/// `u64 want(candidate)`: asks for the owner in another pid namespace, if it does not wait
-/// itself; in the first one the kernel finds threads by their id.
+/// `u64 want(candidate)`: asks for the owner of a lock that processes share, and for one in
+/// another pid namespace, if it does not wait itself; in the first one the kernel finds
+/// threads by their id.
 fn want(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     let mut asm = Asm::new();
     let (go_on, stop) = (asm.label(), asm.label());
+    let (private, wanted) = (asm.label(), asm.label());
     enter(columns, &mut asm, stop);
-    for member in [at::OWNER, at::LEVEL] {
-        asm.load(Size::Dw, R1, R6, member);
-        asm.jump_if_imm(Cond::Eq, R1, 0, go_on);
-    }
-    key(&mut asm, Some(at::NAMESPACE), at::OWNER);
+    asm.load(Size::Dw, R1, R6, at::OWNER);
+    asm.jump_if_imm(Cond::Eq, R1, 0, go_on);
     for word in [node::CANDIDATE, node::TID, node::SPACE, node::START] {
         asm.store_imm(Size::Dw, FP, NODE + word, 0);
     }
+    asm.load(Size::Dw, R1, R6, at::OBJECT);
+    asm.jump_if_imm(Cond::Eq, R1, 0, private);
+    for space in [Space::Any, Space::Of(at::OBJECT)] {
+        key(&mut asm, space, at::OWNER);
+        put_node(columns, &mut asm, UPDATE_IF_ABSENT);
+    }
+    asm.jump(wanted);
+    asm.bind(private);
+    asm.load(Size::Dw, R1, R6, at::LEVEL);
+    asm.jump_if_imm(Cond::Eq, R1, 0, go_on);
+    key(&mut asm, Space::Of(at::NAMESPACE), at::OWNER);
     put_node(columns, &mut asm, UPDATE_IF_ABSENT);
     asm.jump_if_imm(Cond::Ne, R0, 0, go_on);
+    asm.bind(wanted);
     block(columns, &mut asm, R7);
     add(&mut asm, R7, group::result(WANTED), 1, R1);
     ends(&mut asm, go_on, stop);
@@ -158,22 +175,39 @@ fn want(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
 fn search(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     // Below the iterator.
     const KEY: i16 = -24 - KEY_BYTES;
+    const LEVEL: i16 = KEY - 8;
+    const ANY_KEY: i16 = LEVEL - KEY_BYTES;
     let mut asm = Asm::new();
-    let (next, end) = (asm.label(), asm.label());
+    let (next, end, unshared) = (asm.label(), asm.label(), asm.label());
     asm.call_kfunc("bpf_rcu_read_lock");
     collect::start(&mut asm);
     asm.bind(next);
     collect::advance(&mut asm, end);
+    asm.mov(R7, R0);
     asm.mov(R1, R0);
     untrusted(&mut asm, "task_struct");
     asm.mov(R6, R0);
-    inner_id(&mut asm, R6, next);
-    asm.jump_if_imm(Cond::Eq, R1, 0, next);
-    asm.store(Size::Dw, FP, KEY, R2);
-    asm.store(Size::Dw, FP, KEY + 8, R3);
-    find_node(columns, &mut asm, KEY, next);
     field::load(&mut asm, R1, R6, ("task_struct", &["exit_state"]));
     asm.jump_if_imm(Cond::Ne, R1, 0, next);
+    inner_id(&mut asm, R6, next);
+    asm.store(Size::Dw, FP, LEVEL, R1);
+    asm.store(Size::Dw, FP, KEY, R2);
+    for key in [KEY, ANY_KEY] {
+        asm.store(Size::Dw, FP, key + 8, R3);
+    }
+    asm.store_imm(Size::Dw, FP, ANY_KEY, sharers::ANY);
+    // The kernel's own threads and those that are about to end share nothing.
+    field::load(&mut asm, R1, R6, ("task_struct", &["mm"]));
+    asm.jump_if_imm(Cond::Eq, R1, 0, unshared);
+    find_node(columns, &mut asm, ANY_KEY, unshared);
+    asm.mov(R1, R7);
+    asm.load(Size::Dw, R2, FP, ANY_KEY + 8);
+    field::load(&mut asm, R3, R6, ("task_struct", &["pid"]));
+    asm.call_subprog(&columns.symbol("sharer"));
+    asm.bind(unshared);
+    asm.load(Size::Dw, R1, FP, LEVEL);
+    asm.jump_if_imm(Cond::Eq, R1, 0, next);
+    find_node(columns, &mut asm, KEY, next);
     field::load(&mut asm, R1, R6, ("task_struct", &["pid"]));
     asm.store(Size::Dw, R0, node::TID, R1);
     field::load(&mut asm, R1, R6, ("task_struct", &["mm"]));
@@ -202,7 +236,13 @@ fn resolve(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.load(Size::Dw, R1, R6, at::OWNER);
     asm.jump_if_imm(Cond::Eq, R1, 0, go_on);
     asm.store(Size::Dw, R6, at::OWNER_TID, R1);
-    key(&mut asm, Some(at::NAMESPACE), at::OWNER);
+    let (private, unknown) = (asm.label(), asm.label());
+    asm.load(Size::Dw, R1, R6, at::OBJECT);
+    asm.jump_if_imm(Cond::Eq, R1, 0, private);
+    sharers::owner(columns, &mut asm, KEY, gone, unknown);
+    asm.jump(go_on);
+    asm.bind(private);
+    key(&mut asm, Space::Of(at::NAMESPACE), at::OWNER);
     find_node(columns, &mut asm, KEY, elsewhere);
     asm.load(Size::Dw, R1, R0, node::TID);
     asm.jump_if_imm(Cond::Eq, R1, 0, gone);
@@ -218,6 +258,7 @@ fn resolve(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.jump_if(Cond::Eq, R1, R8, same);
     asm.load(Size::Dw, R1, R6, at::START);
     asm.jump_if(Cond::Gt, R7, R1, gone);
+    asm.bind(unknown);
     // Like a parked thread it is shown only in a cycle, and it is in none.
     asm.store_imm(Size::Dw, R6, at::PARKED, 1);
     asm.jump(go_on);
@@ -318,11 +359,23 @@ fn hold(asm: &mut Asm, gone: Label, other: Label) {
     asm.jump_if(Cond::Ne, R1, R2, other);
 }
 
-/// Makes a node's key from the candidate in `r6`; no namespace is the host's.
-fn key(asm: &mut Asm, namespace: Option<i16>, number: i16) {
-    match namespace {
-        Some(namespace) => asm.load(Size::Dw, R1, R6, namespace),
-        None => asm.load_imm(R1, 0),
+/// Whose ids a node's key counts by.
+#[derive(Clone, Copy)]
+enum Space {
+    /// The host's.
+    Host,
+    /// Anybody's.
+    Any,
+    /// Those of what a word of the candidate says.
+    Of(i16),
+}
+
+/// Makes a node's key from the candidate in `r6`.
+fn key(asm: &mut Asm, space: Space, number: i16) {
+    match space {
+        Space::Of(word) => asm.load(Size::Dw, R1, R6, word),
+        Space::Host => asm.load_imm(R1, 0),
+        Space::Any => asm.load_imm(R1, sharers::ANY.into()),
     }
     asm.store(Size::Dw, FP, KEY, R1);
     asm.load(Size::Dw, R1, R6, number);
