@@ -34,10 +34,7 @@ fn build(into: &Path) -> Result<PathBuf, String> {
         }
     }
     let (core, program) = (into.join("libkfilter_vm.a"), into.join("procmgr"));
-    let built = run(Command::new(at("kernel-vm/core/build.sh"))
-        .arg("lib")
-        .arg(&core)
-        .env("KFILTER_CORE_OPT", "1"));
+    let built = run(Command::new(at("kernel-vm/core/build.sh")).arg("lib").arg(&core));
     assert!(built.status.success(), "{}", text(&built.stderr));
     let built = run(Command::new("cc")
         .args(["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-o"])
