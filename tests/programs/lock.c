@@ -244,6 +244,8 @@ static pid_t child(int apart) {
 }
 
 int main(int argc, char **argv) {
+    // Those that are busy are so among themselves, and who looks at them goes before.
+    (void)!nice(10);
     if (argc < 4) return 2;
     const char *mode = argv[1];
     kind = argv[2];

@@ -279,7 +279,7 @@ fn innocents_never_match() {
     for host in hosts("innocents") {
         let mut deadlock = Running::load(host, DEADLOCK, &[]).expect("it loads");
         let mut abandoned = Running::load(host, ABANDONED, &[]).expect("it loads");
-        let rounds = if host == HostKind::Bpf { 1000 } else { 30 };
+        let rounds = if host == HostKind::Bpf { 1000 } else { 10 };
         let families: Vec<(&str, Vec<i64>)> =
             innocents.iter().map(|(args, program)| (*args, program.family())).collect();
         for round in 0..rounds {
