@@ -45,7 +45,7 @@ template <class Mutex> static void abba() {
 
 template <class Mutex> static void scoped() {
     static Pair<Mutex> pair;
-    for (int i = 0; i < 20; i++)
+    for (int i = 0; i < 4; i++)
         std::thread([i] {
             for (;;)
                 if (i % 2) std::scoped_lock both(pair.first, pair.second);
@@ -55,7 +55,7 @@ template <class Mutex> static void scoped() {
 
 template <class Mutex> static void unique() {
     static Pair<Mutex> pair;
-    for (int i = 0; i < 20; i++)
+    for (int i = 0; i < 4; i++)
         std::thread([i] {
             for (;;) {
                 std::unique_lock<Mutex> mine(i % 2 ? pair.first : pair.second);
@@ -66,7 +66,7 @@ template <class Mutex> static void unique() {
 
 static void readers() {
     static std::shared_mutex mutex;
-    for (int i = 0; i < 20; i++)
+    for (int i = 0; i < 4; i++)
         std::thread([] { std::shared_lock<std::shared_mutex> held(mutex); pause(); }).detach();
     std::this_thread::sleep_for(100ms);
     std::thread([] { std::unique_lock<std::shared_mutex> held(mutex); }).detach();
@@ -75,7 +75,7 @@ static void readers() {
 template <class Mutex> static void condition() {
     static Mutex mutex;
     static std::condition_variable_any woken;
-    for (int i = 0; i < 20; i++)
+    for (int i = 0; i < 4; i++)
         std::thread([i] {
             for (;;) {
                 std::unique_lock<Mutex> held(mutex);

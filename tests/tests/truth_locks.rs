@@ -254,7 +254,7 @@ fn innocents_never_match() {
         "outer-pipeline normal 2",
         "outer-pipeline robust 3",
         "half-pipeline normal 5",
-        "ordered normal 200",
+        "ordered normal 4",
         "ordered pi 3",
         "ordered robust 3",
         "ordered rwlock 3",
