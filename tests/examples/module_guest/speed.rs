@@ -33,21 +33,21 @@ pub(crate) fn run(threads: u64) -> Result<String, String> {
         let name = source.split_whitespace().nth(1).unwrap_or_default();
         let mut module =
             Running::load(HostKind::Module, source, &[]).map_err(|error| error.to_string())?;
-        let (one, visited) = least(&mut module);
-        said += &format!("\n  {name}: module {one:.0} ns a row ({visited} rows)");
-        match Running::load(HostKind::Bpf, source, &[]) {
+        let (mut one, visited) = least(&mut module);
+        let beside = match Running::load(HostKind::Bpf, source, &[]) {
             Ok(mut bpf) => {
                 let (other, _) = least(&mut bpf);
                 // Again, so that neither had the quieter time.
-                let one = one.min(least(&mut module).0);
+                one = one.min(least(&mut module).0);
                 let other = other.min(least(&mut bpf).0);
-                said += &format!(", bpf {other:.0}: {:.2} times", one / other);
+                format!("bpf {other:.0}: {:.2} times", one / other)
             }
             Err(error) => {
                 let first = error.to_string();
-                said += &format!(", bpf cannot: {}", first.lines().next().unwrap_or_default());
+                format!("bpf cannot: {}", first.lines().next().unwrap_or_default())
             }
-        }
+        };
+        said += &format!("\n  {name}: module {one:.0} ns a row ({visited} rows), {beside}");
         if index == 1 {
             said += &format!("; /proc {:.0} times", walk / one);
         }
