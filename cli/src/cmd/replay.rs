@@ -89,8 +89,8 @@ fn request<'o>(
 }
 
 fn of_series(args: &Args, object: &Object, csv: &Path) -> Result<Exit, Failure> {
-    let text = std::fs::read_to_string(csv).map_err(|error| bad(csv, error))?;
-    let points = series::parse(&text).map_err(|error| bad(csv, error))?;
+    let file = std::fs::File::open(csv).map_err(|error| bad(csv, error))?;
+    let points = series::parse(BufReader::new(file)).map_err(|error| bad(csv, error))?;
     let request = request(args, object, SystemValues::default())?;
     let meta = &request.filter.record;
     if !meta.fields.iter().any(|field| field.name == args.score) {

@@ -37,6 +37,24 @@ fn what_is_no_series_is_refused_with_its_line() {
     std::fs::write(&csv, "time,value\n1,2\n2,many\n").expect("a file");
     let said = kfilter(["replay", "--series", csv.to_str().expect("plain")]).exits(2);
     assert!(said.stderr.contains("line 3: `many` is no number"), "{}", said.stderr);
+    let csv = csv.to_str().expect("plain");
+    for (bytes, message) in [
+        (&b"time,value\n"[..], "no point"),
+        (b"time,value\n1\n", "line 2: expected `time,value`"),
+        (b"1,NaN\n", "line 1: `NaN` is no number"),
+        (b"1,2\n\x80\x81\n", "line 2: this is no text"),
+        (&[0; 10_000], "more than 4096 bytes in a line"),
+    ] {
+        std::fs::write(csv, bytes).expect("a file");
+        let said = kfilter(["replay", "--series", csv]).exits(2);
+        assert!(said.stderr.contains(message), "{}", said.stderr);
+        assert_eq!(said.stdout, "", "nothing is half done");
+    }
+    std::fs::write(csv, "1,2\n2,3\n").expect("a file");
+    let said = kfilter(["replay", "--series", csv, "--column", "nope"]).exits(2);
+    assert!(said.stderr.contains("does not read the column `nope`"), "{}", said.stderr);
+    let said = kfilter(["replay", "--series", "/dev/zero"]).exits(2);
+    assert!(said.stderr.contains("this is no series"), "{}", said.stderr);
 }
 
 #[test]

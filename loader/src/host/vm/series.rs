@@ -13,6 +13,7 @@ use crate::error::LoadError;
 use crate::procfs::walk::Layout;
 use kernel_vm::abi::ROW_NOW_OFFSET;
 use kernel_vm::schema::{Table, Type};
+use std::io::{BufRead, Read as _};
 
 /// One point of a series.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,17 +42,18 @@ pub fn replay(
 ) -> Result<Vec<Option<Vec<u8>>>, LoadError> {
     let meta = request.filter;
     let refuse = |reason: String| LoadError::Vm { filter: meta.name.clone(), reason };
+    let unfit = |reason: String| LoadError::Name { name: meta.name.clone(), reason };
     if meta.group.is_some() {
-        return Err(refuse("a series has one row, so it cannot have groups".to_owned()));
+        return Err(unfit("a series has one row, so it cannot have groups".to_owned()));
     }
     let layout = Table::from_name(&meta.table)
         .and_then(|table| Layout::new(table, &meta.vm))
         .ok_or_else(|| refuse("its rows are of another schema".to_owned()))?;
     let (ty, offset) = layout
         .place(column)
-        .ok_or_else(|| refuse(format!("it does not read the column `{column}`")))?;
+        .ok_or_else(|| unfit(format!("it does not read the column `{column}`")))?;
     if !matches!(ty, Type::Int(_)) {
-        return Err(refuse(format!("the column `{column}` is no number")));
+        return Err(unfit(format!("the column `{column}` is no number")));
     }
     let program = Program::of_rows(request).map_err(refuse)?;
     let mut state = program.fresh_state();
@@ -77,7 +79,7 @@ pub fn replay(
     Ok(records)
 }
 
-/// A value in millionths. The cast saturates.
+/// A value in millionths.
 fn fixed(value: f64) -> i64 {
     (value * VALUE_SCALE).round() as i64
 }
@@ -92,7 +94,7 @@ pub struct SeriesError {
     pub kind: SeriesErrorKind,
 }
 
-/// What can be wrong with a line of a series.
+/// What can be wrong with a series.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SeriesErrorKind {
@@ -105,37 +107,86 @@ pub enum SeriesErrorKind {
     /// The second column is no number.
     #[error("`{0}` is no number")]
     Value(String),
+    /// The value has no room in millionths.
+    #[error("`{0}` is too large: values are kept in millionths, up to 9.2e12 (divide the series)")]
+    Range(String),
+    /// Not text.
+    #[error("this is no text")]
+    Text,
+    /// Longer than a line of two numbers could be.
+    #[error("more than {LINE_BYTES_MAX} bytes in a line: this is no series")]
+    Long,
+    /// More than the limit.
+    #[error("more than {POINTS_MAX} points: split the series")]
+    Points,
+    /// Nothing, or nothing but a head.
+    #[error("no point: expected lines of `time,value`")]
+    Empty,
+    /// The operating system's reason.
+    #[error("{0}")]
+    Read(String),
 }
 
-/// Reads comma-separated lines of time and value; a first line that is no point is a head.
-/// A time is a number of seconds, or a date and time of day.
+/// Bytes of a line at most, as nothing longer is a time and a value.
+const LINE_BYTES_MAX: usize = 4096;
+/// Points of a series at most: about a gigabyte of them.
+const POINTS_MAX: usize = 10_000_000;
+
+/// Reads comma-separated lines of time and value; a first line without a number as its value
+/// is a head. A time is a number of seconds, or a date and time of day.
 ///
 /// # Errors
-/// Names the first line that is neither.
-pub fn parse(text: &str) -> Result<Vec<Point>, SeriesError> {
+/// Names the first line that is neither; the last one if there is no point in any.
+pub fn parse(mut text: impl BufRead) -> Result<Vec<Point>, SeriesError> {
     let mut points = Vec::new();
-    for (index, line) in text.lines().enumerate() {
-        if line.trim().is_empty() {
+    let mut bytes = Vec::new();
+    for line in 1.. {
+        let wrong = |kind| SeriesError { line, kind };
+        bytes.clear();
+        let mut limited = text.by_ref().take(LINE_BYTES_MAX as u64);
+        let read = limited.read_until(b'\n', &mut bytes);
+        if read.map_err(|error| wrong(SeriesErrorKind::Read(error.to_string())))? == 0 {
+            return if points.is_empty() { Err(wrong(SeriesErrorKind::Empty)) } else { Ok(points) };
+        }
+        if bytes.len() == LINE_BYTES_MAX && !bytes.ends_with(b"\n") {
+            return Err(wrong(SeriesErrorKind::Long));
+        }
+        let text = std::str::from_utf8(&bytes).map_err(|_| wrong(SeriesErrorKind::Text))?;
+        // Spreadsheets begin a file with a mark of its encoding.
+        let text = text.trim_start_matches('\u{feff}').trim();
+        if text.is_empty() {
             continue;
         }
-        match point(line) {
-            Ok(point) => points.push(point),
-            Err(_) if index == 0 => {}
-            Err(kind) => return Err(SeriesError { line: index + 1, kind }),
+        match point(text) {
+            Ok(point) if points.len() < POINTS_MAX => points.push(point),
+            Ok(_) => return Err(wrong(SeriesErrorKind::Points)),
+            Err(_) if line == 1 && is_head(text) => {}
+            Err(kind) => return Err(wrong(kind)),
         }
     }
-    Ok(points)
+    unreachable!("a file has fewer lines than numbers can count")
+}
+
+fn columns(line: &str) -> impl Iterator<Item = &str> {
+    line.split(',').map(|column| column.trim().trim_matches('"'))
+}
+
+fn is_head(line: &str) -> bool {
+    columns(line).nth(1).is_some_and(|value| value.parse::<f64>().is_err())
 }
 
 fn point(line: &str) -> Result<Point, SeriesErrorKind> {
-    let mut columns = line.split(',').map(|column| column.trim().trim_matches('"'));
+    let mut columns = columns(line);
     let (Some(time), Some(value)) = (columns.next(), columns.next()) else {
         return Err(SeriesErrorKind::Columns);
     };
     let time_ns = time_ns(time).ok_or_else(|| SeriesErrorKind::Time(time.to_owned()))?;
     let number = value.parse::<f64>().ok().filter(|number| number.is_finite());
-    let value = number.ok_or_else(|| SeriesErrorKind::Value(value.to_owned()))?;
-    Ok(Point { time: time.to_owned(), time_ns, value })
+    let number = number.ok_or_else(|| SeriesErrorKind::Value(value.to_owned()))?;
+    if (number * VALUE_SCALE).abs() >= i64::MAX as f64 {
+        return Err(SeriesErrorKind::Range(value.to_owned()));
+    }
+    Ok(Point { time: time.to_owned(), time_ns, value: number })
 }
 
 fn time_ns(text: &str) -> Option<i64> {
@@ -192,18 +243,48 @@ mod tests {
 
     #[test]
     fn a_head_is_passed_over_and_a_wrong_line_named() {
+        let parse = |text: &str| parse(text.as_bytes());
         let points = parse("timestamp,value\n1,0.5\n\n2,-3\n").expect("a series");
         assert_eq!(points[1], Point { time: "2".to_owned(), time_ns: 2_000_000_000, value: -3.0 });
         let error = parse("time,value\n1,2\n3;4\n").expect_err("no comma");
         assert_eq!(error.to_string(), "line 3: expected `time,value`");
         let error = parse("time,value\n1,NaN\n").expect_err("no number");
         assert_eq!(error.to_string(), "line 2: `NaN` is no number");
+        let points = parse("\u{feff}1,2\r\n\"3\",\"4\"\r\n").expect("a spreadsheet's");
+        assert_eq!(points[1].value, 4.0);
+    }
+
+    #[test]
+    fn what_is_no_series_is_refused() {
+        let endless = std::io::BufReader::new(std::io::repeat(b'1'));
+        let error = parse(endless).expect_err("no end");
+        assert_eq!(error.to_string(), "line 1: more than 4096 bytes in a line: this is no series");
+        for (text, message) in [
+            (&b""[..], "line 1: no point: expected lines of `time,value`"),
+            (b"time,value\n", "line 2: no point: expected lines of `time,value`"),
+            (b"time\n1\n", "line 1: expected `time,value`"),
+            (b"1,2\n1,\n", "line 2: `` is no number"),
+            (b"1,inf\n", "line 1: `inf` is no number"),
+            (b"1,1e400\n", "line 1: `1e400` is no number"),
+            (b"1,2\n\xff\xfe,3\n", "line 2: this is no text"),
+            (
+                b"2014-13-45 99:00:00,2\n",
+                "line 1: `2014-13-45 99:00:00` is no time: expected seconds or YYYY-MM-DD HH:MM:SS",
+            ),
+            (
+                b"1,-1e13\n",
+                "line 1: `-1e13` is too large: values are kept in millionths, up to 9.2e12 \
+                 (divide the series)",
+            ),
+        ] {
+            assert_eq!(parse(text).expect_err("no series").to_string(), message);
+        }
     }
 
     proptest! {
         #[test]
         fn any_text_is_answered(text in "[ -~\\n]{0,200}") {
-            let _ = parse(&text);
+            let _ = parse(text.as_bytes());
         }
     }
 }
