@@ -20,7 +20,7 @@ mod table;
 #[cfg(test)]
 pub(crate) mod tests;
 #[cfg(test)]
-pub(crate) use tests::scatter;
+pub(crate) use crate::generate::scatter;
 mod text;
 mod types;
 

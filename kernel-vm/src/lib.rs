@@ -6,6 +6,7 @@
 //!
 //! **Invariant**: the kernel build (no features) has no dependency, no allocation, no
 //! floating point and no reachable panic.
+#![cfg_attr(any(doc, doctest), doc = "", doc = include_str!("../README.md"))]
 #![no_std]
 #![cfg_attr(
     not(test),
@@ -21,7 +22,7 @@
     reason = "where the tests can switch on a fault, other builds bind a value to its own name"
 )]
 
-#[cfg(any(feature = "object", feature = "text", test))]
+#[cfg(any(feature = "object", feature = "text", feature = "generate", test))]
 extern crate std;
 
 #[macro_use]
@@ -34,6 +35,8 @@ pub mod checked;
 pub mod domain;
 #[cfg(any(feature = "ffi", test))]
 pub mod ffi;
+#[cfg(any(feature = "generate", test))]
+pub mod generate;
 pub mod helper;
 pub mod isa;
 #[cfg(feature = "object")]

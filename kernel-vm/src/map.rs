@@ -33,11 +33,26 @@ pub struct Map<'m> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MapError {
-    /// The memory has another length than [`Map::bytes_needed`] says.
+    /// The memory has another length than [`Map::bytes_needed`] says, or a key or value
+    /// another than the map's.
     BadLength,
     /// A direct map has one value and no more.
     BadCapacity,
+    /// Every place is taken.
+    Full,
 }
+
+impl core::fmt::Display for MapError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::BadLength => "memory, key or value are not of the map's size",
+            Self::BadCapacity => "a direct map has one value and no more",
+            Self::Full => "every place of the map is taken",
+        })
+    }
+}
+
+impl core::error::Error for MapError {}
 
 impl<'m> Map<'m> {
     /// Bytes that a map takes; `None` when no machine has so many.
@@ -93,6 +108,33 @@ impl<'m> Map<'m> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The value of a key; `None` when it has none.
+    #[must_use]
+    pub fn get(&self, key: &[u8]) -> Option<&[u8]> {
+        let place = self.find(key)?;
+        self.all_values().get(self.value_range(place))
+    }
+
+    /// Sets the value of a key.
+    ///
+    /// # Errors
+    /// When key or value are not of the map's sizes, or all places are taken.
+    pub fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), MapError> {
+        if key.len() != self.key_size() || value.len() != self.value_size() {
+            return Err(MapError::BadLength);
+        }
+        let place = self.insert(key).ok_or(MapError::Full)?;
+        let range = self.value_range(place);
+        let to = self.all_values_mut().get_mut(range).ok_or(MapError::BadLength)?;
+        to.copy_from_slice(value);
+        Ok(())
+    }
+
+    fn value_range(&self, place: usize) -> core::ops::Range<usize> {
+        let start = self.value_offset(place);
+        start..start.saturating_add(self.value_size())
     }
 
     /// The start of the values.
@@ -204,6 +246,22 @@ mod tests {
         assert!(map.find(&2u32.to_le_bytes()).is_some(), "found behind a removed one");
         assert!(map.insert(&9u32.to_le_bytes()).is_some());
         assert_eq!(map.len(), 3);
+    }
+
+    #[test]
+    fn hosts_read_and_write_values_by_key() {
+        let mut memory = vec![0xaa; Map::bytes_needed(&SPEC, 2).unwrap()];
+        let mut map = Map::new(SPEC, 2, &mut memory).unwrap();
+        let key = |key: u32| key.to_le_bytes();
+        assert_eq!(map.get(&key(7)), None);
+        assert_eq!(map.set(&key(7), &[1; 8]), Ok(()));
+        assert_eq!(map.set(&key(8), &[2; 8]), Ok(()));
+        assert_eq!(map.set(&key(7), &[3; 8]), Ok(()));
+        assert_eq!(map.set(&key(9), &[4; 8]), Err(MapError::Full));
+        assert_eq!(map.set(&key(7), &[5; 7]), Err(MapError::BadLength));
+        assert_eq!(map.set(&[7], &[5; 8]), Err(MapError::BadLength));
+        assert_eq!(map.get(&key(7)), Some(&[3; 8][..]));
+        assert_eq!(map.get(&key(8)), Some(&[2; 8][..]));
     }
 
     #[test]

@@ -7,7 +7,6 @@
 //! same results. `docs/soundness.md` tells what this found.
 
 mod contain;
-mod generate;
 pub(crate) mod mutants;
 mod operators;
 mod rbpf;
@@ -15,9 +14,8 @@ mod rbpf;
 use std::string::String;
 use std::vec::Vec;
 
-use crate::isa::{RawInsn, scatter};
+use crate::generate::{Generator, mutate};
 use contain::{Bench, Verdict};
-use generate::Generator;
 
 /// How often programs are tried, accepted and changed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,24 +28,6 @@ struct Count {
     cut_short: u64,
     /// Runs compared with rbpf's interpreter and with its machine code.
     rbpf_runs: [u64; 2],
-}
-
-/// A small change: of a field, an opcode, a place.
-fn mutate(program: &mut [RawInsn], state: &mut u64) {
-    let bits = scatter(state);
-    let at = (bits >> 32) as usize % program.len();
-    match bits & 7 {
-        0 => program[at].imm = program[at].imm.wrapping_add((bits >> 8 & 3) as i32 - 1),
-        1 => program[at].off = program[at].off.wrapping_add((bits >> 8 & 3) as i16 - 1),
-        2 => program[at].regs ^= 1 << (bits >> 8 & 7),
-        3 => program[at].code ^= 1 << (bits >> 8 & 7),
-        4 => program[at].imm = [0, -1, i32::MAX, i32::MIN][(bits >> 8 & 3) as usize],
-        5 => program[at].off = (bits >> 8) as i16 >> (bits >> 40 & 15),
-        _ => {
-            let other = (bits >> 16) as usize % program.len();
-            program.swap(at, other);
-        }
-    }
 }
 
 /// Tries programs until `programs` were tried or a promise is broken.

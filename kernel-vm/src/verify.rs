@@ -106,6 +106,11 @@ impl Scratch<'_> {
     }
 }
 
+impl Note {
+    /// A note of nothing, to fill memory with.
+    pub const BLANK: Self = Self { bound: 0, count: 0, callee: 0, state: 0, flags: 0 };
+}
+
 /// What is kept about one slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Note {

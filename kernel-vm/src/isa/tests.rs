@@ -4,13 +4,6 @@ use super::*;
 extern crate std;
 use std::{string::ToString, vec::Vec};
 
-/// Deterministic and good enough to scatter bits.
-pub(crate) fn scatter(state: &mut u64) -> u64 {
-    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-    let mixed = (*state ^ (*state >> 31)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    mixed ^ (mixed >> 29)
-}
-
 #[test]
 fn whatever_decodes_encodes_to_the_same_bytes() {
     let mut state = 1;

@@ -5,24 +5,18 @@ use std::string::String;
 use std::vec;
 use std::vec::Vec;
 
-use super::rbpf::Engine;
 use crate::checked::memory::Region;
 use crate::checked::{self, FaultKind, Machine, Watch};
+use crate::generate::{Engine, MAPS, SPEC, scatter};
 use crate::helper::Helper;
-use crate::isa::{Callee, Insn, RawInsn, Reg, decode, scatter};
+use crate::isa::{Callee, Insn, RawInsn, Reg, decode};
 use crate::map::Map;
 use crate::run::{Env, Host, Stack};
 use crate::verify::{
-    Kind, MapSpec, Observer, STACK_BYTES, ScratchBuffer, Spec, State, Value, verify_observed,
+    Kind, Observer, STACK_BYTES, ScratchBuffer, Spec, State, Value, verify_observed,
 };
 
-pub(super) const MAPS: &[MapSpec] = &[
-    MapSpec { key_size: 4, value_size: 8, direct: false },
-    MapSpec { key_size: 4, value_size: 16, direct: true },
-];
 const CAPACITIES: [usize; 2] = [3, 1];
-pub(super) const SPEC: Spec<'static> =
-    Spec { row_size: 32, state_size: 16, params_size: 8, record_size: 16, maps: MAPS };
 /// Nothing but a row: all that rbpf can be given.
 const PURE: Spec<'static> = Spec { state_size: 0, params_size: 0, ..SPEC };
 

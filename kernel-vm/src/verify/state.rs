@@ -39,8 +39,8 @@ impl Default for State {
 }
 
 impl State {
-    /// The state of a function that has been given nothing.
-    const BLANK: Self = {
+    /// The state of a function that has been given nothing: to fill memory with.
+    pub const BLANK: Self = {
         let mut regs = [Value::UNSET; REGS];
         if let Some(fp) = regs.last_mut() {
             *fp = Value::pointer(Kind::Stack);

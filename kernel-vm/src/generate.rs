@@ -2,15 +2,62 @@
 //!
 //! A generator that knew too well what is safe would never come near the edge, so offsets
 //! and bounds are now and then off by a little, and registers of the wrong kind.
+//!
+//! The suite of this crate holds the verifier against the checked engine on them, and other
+//! crates hold it against other machines.
+//!
+//! **Invariant**: a seed always makes the same program.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "programs for tests: a mistake here may stop them"
+)]
 
 mod actions;
 mod calls;
+mod engine;
+
+pub use engine::Engine;
 
 use std::vec::Vec;
 
-use super::rbpf::Engine;
+use crate::isa::{AluOp, Callee, Insn, Operand, RawInsn, Reg, Size, Wide, Width, encode};
+use crate::verify::{MapSpec, Spec};
 
-use crate::isa::{AluOp, Callee, Insn, Operand, RawInsn, Reg, Size, Wide, Width, encode, scatter};
+/// The maps that the programs know.
+pub const MAPS: &[MapSpec] = &[
+    MapSpec { key_size: 4, value_size: 8, direct: false },
+    MapSpec { key_size: 4, value_size: 16, direct: true },
+];
+/// What the programs are made for.
+pub const SPEC: Spec<'static> =
+    Spec { row_size: 32, state_size: 16, params_size: 8, record_size: 16, maps: MAPS };
+
+/// The next of a series of numbers: deterministic, and good enough to scatter bits.
+pub fn scatter(state: &mut u64) -> u64 {
+    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    let mixed = (*state ^ (*state >> 31)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed ^ (mixed >> 29)
+}
+
+/// A small change: of a field, an opcode, a place.
+pub fn mutate(program: &mut [RawInsn], state: &mut u64) {
+    let bits = scatter(state);
+    let at = (bits >> 32) as usize % program.len();
+    match bits & 7 {
+        0 => program[at].imm = program[at].imm.wrapping_add((bits >> 8 & 3) as i32 - 1),
+        1 => program[at].off = program[at].off.wrapping_add((bits >> 8 & 3) as i16 - 1),
+        2 => program[at].regs ^= 1 << (bits >> 8 & 7),
+        3 => program[at].code ^= 1 << (bits >> 8 & 7),
+        4 => program[at].imm = [0, -1, i32::MAX, i32::MIN][(bits >> 8 & 3) as usize],
+        5 => program[at].off = (bits >> 8) as i16 >> (bits >> 40 & 15),
+        _ => {
+            let other = (bits >> 16) as usize % program.len();
+            program.swap(at, other);
+        }
+    }
+}
 
 /// Numbers that edges are made of.
 const EDGES: &[i64] = &[
@@ -59,6 +106,7 @@ enum Guess {
 }
 
 /// A reference to be resolved when everything has its place.
+#[derive(Clone, Copy, Debug)]
 enum Item {
     Insn(Insn),
     /// A branch to the label with this number.
@@ -70,7 +118,7 @@ enum Item {
 }
 
 /// What a function is written for.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     Program,
     /// Called with a number, and a pointer of this kind.
@@ -80,7 +128,8 @@ enum Role {
 }
 
 /// A program's source of chance.
-pub(super) struct Generator {
+#[derive(Debug)]
+pub struct Generator {
     state: u64,
     items: Vec<Item>,
     guesses: [Guess; 11],
@@ -92,13 +141,15 @@ pub(super) struct Generator {
     functions: Vec<Role>,
     depth: usize,
     /// Numbers that the program compares with: inputs come near them.
-    pub(super) constants: Vec<u64>,
+    pub constants: Vec<u64>,
     /// Only insns that this engine has too, and no helper and no state.
-    pub(super) rbpf: Option<Engine>,
+    pub rbpf: Option<Engine>,
 }
 
 impl Generator {
-    pub(super) fn new(seed: u64) -> Self {
+    /// The programs of a seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
         let mut state = seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0x1234_5678;
         let rbpf = match scatter(&mut state) & 15 {
             0 => Some(Engine::Interpreter),
@@ -119,7 +170,7 @@ impl Generator {
         }
     }
 
-    pub(super) fn bits(&mut self) -> u64 {
+    fn bits(&mut self) -> u64 {
         scatter(&mut self.state)
     }
 
@@ -219,8 +270,8 @@ impl Generator {
         self.emit(Insn::Alu { width: Width::W64, op, dst, src });
     }
 
-    /// Slots of a whole program.
-    pub(super) fn program(&mut self) -> Vec<RawInsn> {
+    /// Slots of the whole program: to be asked for once.
+    pub fn program(&mut self) -> Vec<RawInsn> {
         let mut starts = Vec::new();
         let mut flat: Vec<Item> = Vec::new();
         self.functions.push(Role::Program);
