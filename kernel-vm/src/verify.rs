@@ -81,7 +81,7 @@ pub struct MapSpec {
 /// Memory that the verifier works in, given by the caller.
 ///
 /// For a program of `n` slots it takes [`Scratch::notes_needed`] notes of 24 bytes and
-/// [`Scratch::states_needed`] states of about 3 KiB each.
+/// [`Scratch::states_needed`] states of 2,264 bytes each.
 #[derive(Debug)]
 pub struct Scratch<'a> {
     /// One for each slot.

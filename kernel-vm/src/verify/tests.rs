@@ -78,6 +78,11 @@ fn refused(insns: &[Insn], words: &str) {
 }
 
 #[test]
+fn memory_is_what_the_documentation_says() {
+    assert_eq!((size_of::<Note>(), size_of::<State>()), (24, 2_264));
+}
+
+#[test]
 fn rows_and_params_are_read_within_their_bounds() {
     accepted(&[load(R0, R1, 56), EXIT]);
     accepted(&[load(R0, R3, 16), EXIT]);

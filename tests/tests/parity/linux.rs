@@ -219,7 +219,17 @@ impl Linux {
                         *off = target(*index, *off);
                         functions.push(place.wrapping_add(1).wrapping_add_signed(*off as isize));
                     }
-                    _ => {}
+                    Insn::Alu { .. }
+                    | Insn::Mov { .. }
+                    | Insn::MovSx { .. }
+                    | Insn::Neg { .. }
+                    | Insn::End { .. }
+                    | Insn::Load { .. }
+                    | Insn::Store { .. }
+                    | Insn::Atomic { .. }
+                    | Insn::LoadWide { .. }
+                    | Insn::Call(_)
+                    | Insn::Exit => {}
                 }
             }
         }
@@ -258,7 +268,19 @@ impl Linux {
             Insn::Call(Callee::Helper(id)) if id == Helper::WaitsFor.id() => {
                 vec![product, Insn::Call(Callee::Helper(JIFFIES64))]
             }
-            insn => vec![insn],
+            insn @ (Insn::Alu { .. }
+            | Insn::Mov { .. }
+            | Insn::MovSx { .. }
+            | Insn::Neg { .. }
+            | Insn::End { .. }
+            | Insn::Load { .. }
+            | Insn::Store { .. }
+            | Insn::Atomic { .. }
+            | Insn::LoadWide { .. }
+            | Insn::Jump { .. }
+            | Insn::JumpIf { .. }
+            | Insn::Call(_)
+            | Insn::Exit) => vec![insn],
         }
     }
 }
