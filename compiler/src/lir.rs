@@ -183,8 +183,9 @@ pub enum Op {
         dst: VReg,
         /// Which.
         column: ColumnRef,
-        /// Where to if it cannot be read.
-        unreadable: Place,
+        /// Where to if it cannot be read; `None` where one that is read together with it was
+        /// read before.
+        unreadable: Option<Place>,
     },
     /// A text column or an object of the row goes to the frame (`bpf`).
     Bytes {
@@ -192,8 +193,8 @@ pub enum Op {
         column: ColumnRef,
         /// Where to, from the frame pointer.
         frame: i32,
-        /// Where to go if it cannot be read.
-        unreadable: Place,
+        /// Where to go if it cannot be read; `None` as above.
+        unreadable: Option<Place>,
     },
     /// `dst =` the address of the row's state.
     State {
@@ -289,11 +290,10 @@ impl Op {
     #[must_use]
     pub fn target(&self) -> Option<Place> {
         match self {
-            Self::Jump(to)
-            | Self::Branch { to, .. }
-            | Self::Column { unreadable: to, .. }
-            | Self::Bytes { unreadable: to, .. }
-            | Self::State { unavailable: to, .. } => Some(*to),
+            Self::Jump(to) | Self::Branch { to, .. } | Self::State { unavailable: to, .. } => {
+                Some(*to)
+            }
+            Self::Column { unreadable, .. } | Self::Bytes { unreadable, .. } => *unreadable,
             Self::Mark(_)
             | Self::Bind(_)
             | Self::Entry(_)

@@ -20,6 +20,9 @@ pub(super) enum Key {
     Buffer(u16),
     /// The time of the sweep.
     Now,
+    /// That the columns of a group, which are read together, can be read; the value means
+    /// nothing.
+    Group(usize),
 }
 
 #[derive(Clone, Copy, Debug)]

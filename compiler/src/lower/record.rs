@@ -7,7 +7,7 @@ use super::avail::Key;
 use super::kept::Kept;
 use super::{Host, Lower, Stage, Unknown};
 use crate::arith::{Range, Val};
-use crate::hir::{ColumnRef, ExprId, ExprKind};
+use crate::hir::{ExprId, ExprKind};
 use crate::lir::{AluOp, Base, Op};
 use crate::plan::{Input, Plan};
 
@@ -193,12 +193,7 @@ impl Lower<'_> {
         let frame = self.buffer(column);
         let key = Key::Buffer(column.id.0);
         if self.avail.get(key).is_none() {
-            self.avail.note(unknown.unreadable);
-            self.f.push(Op::Bytes {
-                column: ColumnRef(column),
-                frame,
-                unreadable: unknown.unreadable,
-            });
+            self.ask(column, unknown, |column, unreadable| Op::Bytes { column, frame, unreadable });
             self.avail.set(key, Val::constant(0));
         }
         (Base::Frame, frame)

@@ -8,7 +8,8 @@ use super::group::Leaf;
 use super::{Host, Lower, Unknown};
 use crate::arith::{self, Range, Val};
 use crate::hir::{BinaryOp, ColumnRef, ExprId, ExprKind};
-use crate::lir::{AluOp, Base, Cond, Op, Operand};
+use crate::lir::{AluOp, Base, Cond, Op, Operand, Place};
+use crate::target::bpf::columns::Columns;
 
 /// The values that a column can have, as hosts hand it over.
 fn column_range(column: &Column) -> Range {
@@ -141,11 +142,10 @@ impl Lower<'_> {
         match self.host {
             Host::Bpf => {
                 let dst = self.f.reg();
-                self.avail.note(unknown.unreadable);
-                self.f.push(Op::Column {
+                self.ask(column, unknown, |column, unreadable| Op::Column {
                     dst,
-                    column: ColumnRef(column),
-                    unreadable: unknown.unreadable,
+                    column,
+                    unreadable,
                 });
                 Val::reg(dst, range)
             }
@@ -153,6 +153,26 @@ impl Lower<'_> {
                 let offset = self.readable(column, unknown);
                 Val::reg(self.f.load(Base::Row, offset), range)
             }
+        }
+    }
+
+    /// Writes the operation that reads `column` of the kernel (`bpf`), which goes to `unknown`
+    /// unless columns that are read together with it are known to be there.
+    pub(super) fn ask(
+        &mut self,
+        column: &'static Column,
+        unknown: Unknown,
+        op: impl FnOnce(ColumnRef, Option<Place>) -> Op,
+    ) {
+        let group = Columns::read_together(self.filter.table, column).map(Key::Group);
+        if group.is_some_and(|group| self.avail.get(group).is_some()) {
+            self.f.push(op(ColumnRef(column), None));
+            return;
+        }
+        self.avail.note(unknown.unreadable);
+        self.f.push(op(ColumnRef(column), Some(unknown.unreadable)));
+        if let Some(group) = group {
+            self.avail.set(group, Val::constant(1));
         }
     }
 

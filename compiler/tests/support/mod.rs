@@ -183,9 +183,9 @@ fn hand_over(asm: &mut Asm, reader: &Columns, column: &Column) {
     if let Type::Text { .. } | Type::Object = column.ty {
         asm.mov(R1, FP);
         asm.alu_imm(AluOp::Add, R1, i32::from(RECORD) + 8);
-        reader.load(asm, column, R1, end);
+        reader.load(asm, column, R1, Some(end));
     } else {
-        reader.load(asm, column, R7, end);
+        reader.load(asm, column, R7, Some(end));
         asm.store(Size::Dw, FP, RECORD + 8, R7);
     }
     asm.load_map(R1, "records_probe");

@@ -223,16 +223,27 @@ impl Columns {
         waits::visit(self, asm, stack, body);
     }
 
-    /// Leaves `column`'s value in `dst`, or goes to `unreadable`.
+    /// The group of columns that `column` is read together with: all of them can be read in a
+    /// row, or none.
+    #[must_use]
+    pub fn read_together(table: Table, column: &Column) -> Option<usize> {
+        let group = paths::find(table, column)?.group_of_results()?;
+        Group::ALL.iter().position(|&other| other == group)
+    }
+
+    /// Leaves `column`'s value in `dst`, or goes to `unreadable`; without that label another
+    /// column that is [read together](Self::read_together) with it was read before.
     ///
     /// For a text, and for an object, `dst` is `r1` and holds the address of a buffer on
     /// the stack that is aligned to 8 bytes and as long as the type; all of it is filled.
     /// `dst` is neither `r0` nor `r6`. A column that is not supported is unreadable.
-    pub fn load(&self, asm: &mut Asm, column: &Column, dst: Reg, unreadable: Label) {
+    pub fn load(&self, asm: &mut Asm, column: &Column, dst: Reg, unreadable: Option<Label>) {
         debug_assert!(dst != R0 && dst != R6, "r0 is scratch and r6 the task");
-        match paths::find(self.table, column) {
-            Some(found) => found.load(self, asm, dst, unreadable),
-            None => asm.jump(unreadable),
+        match (paths::find(self.table, column), unreadable) {
+            (Some(found), Some(unreadable)) => found.load(self, asm, dst, unreadable),
+            (Some(found), None) => group::result_of(found, self, asm, dst),
+            (None, Some(unreadable)) => asm.jump(unreadable),
+            (None, None) => (),
         }
     }
 

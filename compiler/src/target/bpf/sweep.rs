@@ -363,10 +363,10 @@ impl Hooks for BpfHooks<'_> {
         let target = || to.expect("the operation has a target");
         match op {
             Op::Now { .. } => load_now(asm, self.names, dst),
-            Op::Column { column, .. } => self.columns.load(asm, column.0, dst, target()),
+            Op::Column { column, .. } => self.columns.load(asm, column.0, dst, to),
             Op::Bytes { column, frame, .. } => {
                 stack_address(asm, R1, *frame);
-                self.columns.load(asm, column.0, R1, target());
+                self.columns.load(asm, column.0, R1, to);
             }
             Op::State { .. } => {
                 asm.load_map(R1, self.names.state);

@@ -181,6 +181,11 @@ pub(super) fn forget(columns: &Columns, asm: &mut Asm) {
 pub(super) fn load(found: Found, columns: &Columns, asm: &mut Asm, dst: Reg, unreadable: Label) {
     let Some(group) = found.group() else { return };
     ensure(group, columns, asm, unreadable);
+    result_of(found, columns, asm, dst);
+}
+
+/// The same once the group's results are known to be there.
+pub(super) fn result_of(found: Found, columns: &Columns, asm: &mut Asm, dst: Reg) {
     match found {
         Found::Process(sums) => process_counters(columns, asm, dst, sums),
         Found::ProcessTime(half) => process_time(columns, asm, dst, half),

@@ -246,6 +246,27 @@ impl Found {
         }
     }
 
+    /// The group in whose results it stands, if it is read whenever the group is.
+    pub(super) fn group_of_results(self) -> Option<Group> {
+        match self {
+            Self::Fill(_) => None,
+            Self::Row(value) if value.is_of_walk() => None,
+            Self::Path(..)
+            | Self::AddressSpace(..)
+            | Self::Special(_)
+            | Self::Thread(_)
+            | Self::ThreadTime(_)
+            | Self::Process(_)
+            | Self::ProcessTime(_)
+            | Self::Resident(_)
+            | Self::PeakResident
+            | Self::Files
+            | Self::Mappings(_)
+            | Self::Waits(_)
+            | Self::Row(_) => self.group(),
+        }
+    }
+
     /// Whether more registers than `dst` and `r0` are lost.
     pub(super) fn clobbers(self) -> bool {
         match self {
