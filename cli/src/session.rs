@@ -90,11 +90,17 @@ impl Selection {
             return Ok(pairs);
         }
         let choice = Choice { files, ..self.choice.clone() };
+        let bpf = match self.host {
+            HostChoice::Auto | HostChoice::Bpf => {
+                Some(BpfHost::ahead(kfilter_compiler::kernel_names()))
+            }
+            HostChoice::Vm | HostChoice::Module => None,
+        };
         let objects = choice.objects(color, &mut say)?;
         let chosen = choice.requests(&objects)?;
         let requests: Vec<&Request<'_>> =
             chosen.iter().flat_map(|one| std::iter::once(&one.request).chain(&one.leave)).collect();
-        let mut loaded = self.load_on_host(&requests, say)?.into_iter();
+        let mut loaded = self.load_on_host(bpf, &requests, say)?.into_iter();
         for one in &chosen {
             let Some(filter) = loaded.next() else { break };
             let leave = one.leave.as_ref().and_then(|_| loaded.next());
@@ -132,14 +138,15 @@ impl Selection {
 
     fn load_on_host(
         &self,
+        bpf: Option<BpfHost>,
         requests: &[&Request<'_>],
         mut say: impl FnMut(&str),
     ) -> Result<Vec<Loaded>, Failure> {
         if self.host == HostChoice::Module {
             return load_all(&mut ModuleHost::running(), requests).map_err(|error| failure(&error));
         }
-        if self.host != HostChoice::Vm {
-            match load_all(&mut BpfHost::running(), requests) {
+        if let Some(mut bpf) = bpf {
+            match load_all(&mut bpf, requests) {
                 Ok(loaded) => return Ok(loaded),
                 Err(error)
                     if self.host == HostChoice::Bpf || error.class() == ErrorClass::Input =>

@@ -25,3 +25,4 @@ pub mod target;
 pub use check::{Analysis, parse_and_check};
 pub use compile::{Bounds, Compiled, compile};
 pub use syntax::SOURCE_BYTES_MAX;
+pub use target::bpf::kernel_types::kernel_names;

@@ -31,6 +31,18 @@ pub fn shipped(name: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// The names of the shipped filters.
+///
+/// # Panics
+/// When they are not where they belong.
+#[must_use]
+pub fn shipped_names() -> Vec<String> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../filters");
+    let entries = std::fs::read_dir(directory).expect("the filters are there");
+    let files = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    files.filter_map(|file| Some(file.strip_suffix(".kf")?.to_owned())).collect()
+}
+
 /// Both hosts; the bpf host only where bpf() is to be had, else it says SKIPPED.
 #[must_use]
 pub fn hosts(test: &str) -> Vec<HostKind> {

@@ -5,7 +5,7 @@
 use kfilter_loader::HostKind;
 use kfilter_loader::record::Value;
 use kfilter_tests::program::Program;
-use kfilter_tests::run::{Running, hosts, number, shipped};
+use kfilter_tests::run::{Running, hosts, number, shipped, shipped_names};
 use std::time::{Duration, Instant};
 
 /// What a process has, by its own columns and by counting the rows of `table`.
@@ -86,12 +86,9 @@ fn processes_that_change_in_the_middle_of_a_sweep_break_none_and_are_no_deadlock
     const LOOKED: Duration = Duration::from_secs(8);
     let mut loaded = Vec::new();
     for host in hosts("churn") {
-        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../filters");
-        for entry in std::fs::read_dir(directory).expect("it is there") {
-            let file = entry.expect("readable").file_name();
-            let name = file.to_str().and_then(|file| file.strip_suffix(".kf")).expect("a filter");
-            let running = Running::load(host, &shipped(name), &[]).expect("it loads");
-            loaded.push((name.to_owned(), host, running));
+        for name in shipped_names() {
+            let running = Running::load(host, &shipped(&name), &[]).expect("it loads");
+            loaded.push((name, host, running));
         }
     }
     let _churn = Program::start("crowd", "churn 6 120");

@@ -60,6 +60,12 @@ impl Wanted {
         other.names.keys().for_each(|name| self.add(name));
     }
 
+    /// Whether every name of `other` is one of these.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        other.names.keys().all(|name| self.names.contains_key(name))
+    }
+
     fn add_beginning(&mut self, beginning: [u8; 4]) {
         let (word, bit) = slot(beginning);
         self.beginnings[word] |= 1 << bit;
@@ -140,7 +146,7 @@ impl<B: Deref<Target = [u8]>> KernelBtf<B> {
     /// Whether the scan looked for every name of `wanted`.
     #[must_use]
     pub fn looked_for(&self, wanted: &Wanted) -> bool {
-        wanted.names.keys().all(|name| self.wanted.names.contains_key(name))
+        self.wanted.covers(wanted)
     }
 
     /// All the types.

@@ -50,6 +50,13 @@ impl BpfHost {
         Self::new(Rc::new(crate::sys::Kernel))
     }
 
+    /// The running kernel, of which types and functions called `names` are looked for while
+    /// the caller makes the object that refers to them.
+    #[must_use]
+    pub fn ahead<'a>(names: impl Iterator<Item = &'a str>) -> Self {
+        Self { types: Rc::new(Types::ahead(names)), ..Self::running() }
+    }
+
     /// As [`Host::load`], with the session's own type: the sweep if this kernel takes it, else
     /// the classic program.
     ///

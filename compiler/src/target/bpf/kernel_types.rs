@@ -326,6 +326,12 @@ pub const KFUNCS: &[Kfunc] = &[
     },
 ];
 
+/// The names of all that the objects of filters refer to in the kernel: structs, functions.
+pub fn kernel_names() -> impl Iterator<Item = &'static str> {
+    let structs = KERNEL_STRUCTS.iter().map(|layout| layout.name);
+    structs.chain(KFUNCS.iter().map(|kfunc| kfunc.name))
+}
+
 /// The struct called `name`.
 #[must_use]
 pub fn kernel_struct(name: &str) -> Option<&'static KernelStruct> {
