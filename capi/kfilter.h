@@ -45,6 +45,7 @@ struct kfilter_stats {
     uint64_t warming;    /* rows whose history is too short */
     uint64_t dropped;    /* records that found no room */
     uint64_t took_ns;    /* how long the sweep took */
+    uint64_t started_ns; /* CLOCK_BOOTTIME when it began */
 };
 
 /* The library's version. */
@@ -73,8 +74,21 @@ void kfilter_close(kfilter *handle);
 int kfilter_sweep(kfilter *handle);
 
 /* Sweeps every `interval_ms` until something matches; KFILTER_NOTHING_MATCHED after
- * `timeout_ms`, never when that is negative. */
+ * `timeout_ms`, never when that is negative.
+ *
+ * An opened filter that sweeps by itself (`kfilter load --every`) is not swept: the call sleeps
+ * until the kernel has found something, and nothing wakes it before; `interval_ms` is not used.
+ * A signal ends it with KFILTER_NOTHING_MATCHED. When the filter is unloaded, or replaced by one
+ * with other records, it returns KFILTER_BAD_INPUT at once. The records stay in the kernel until
+ * the next call: what a killed program had not finished, the next reader gets. One program reads
+ * what a filter finds; a second one gets KFILTER_BAD_INPUT. */
 int kfilter_poll(kfilter *handle, int interval_ms, int timeout_ms);
+
+/* A descriptor that poll(2) calls readable when a filter that sweeps by itself has found
+ * something, or is gone: then call kfilter_poll(handle, 0, 0) until it returns something else than
+ * KFILTER_OK. It is the handle's, and another one after the filter was replaced. -1: no such
+ * filter; kfilter_error() says why. */
+int kfilter_fd(kfilter *handle);
 
 /* The next record of the last sweep, NULL after the last one. It is laid out as the struct in
  * the header that `kfilter compile --emit header` writes, and valid until the next sweep. */

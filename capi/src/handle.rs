@@ -1,16 +1,20 @@
 //! What an opaque pointer stands for; safe code only.
+//!
+//! **Invariant**: of a filter that sweeps by itself, the records that were handed out last stay
+//! in the kernel's buffer until the next call: a program that is killed meanwhile loses none.
 
 use kernel_vm::abi::SweepStats;
 use kernel_vm::object::FilterMeta;
 use kernel_vm::schema::Type;
-use kfilter_loader::host::bpf::{BpfHost, system_values};
+use kfilter_loader::host::bpf::{BpfHost, Stream, system_values};
 use kfilter_loader::host::vm::VmHost;
 use kfilter_loader::params;
 use kfilter_loader::pin::Pins;
 use kfilter_loader::record::{RecordBatch, Value, decode};
-use kfilter_loader::sys::Kernel;
+use kfilter_loader::sys::{Kernel, Wake};
 use kfilter_loader::{ErrorClass, Host, LoadError, Object, Request, Session};
 use std::ffi::{CString, c_int};
+use std::os::fd::{AsRawFd as _, RawFd};
 use std::time::{Duration, Instant};
 
 /// A status that is not 0, and why.
@@ -50,6 +54,8 @@ pub(crate) struct Field {
 pub struct Handle {
     filter: FilterMeta,
     session: Box<dyn Session>,
+    /// Of a filter that sweeps by itself: its name, and what it finds once it was asked for.
+    resident: Option<(String, Option<Stream>)>,
     fields: Vec<Field>,
     records: RecordBatch,
     stats: SweepStats,
@@ -121,7 +127,9 @@ impl Handle {
     /// Opens the loaded filter `name`.
     pub(crate) fn open(name: &str) -> Result<Self, Failure> {
         let (meta, session) = Pins::running().open(name)?;
-        Ok(Self::new(meta.filter, session))
+        let mut handle = Self::new(meta.filter, session);
+        handle.resident = meta.every_ns.map(|_| (name.to_owned(), None));
+        Ok(handle)
     }
 
     fn new(filter: FilterMeta, session: Box<dyn Session>) -> Self {
@@ -135,18 +143,83 @@ impl Handle {
             })
             .collect();
         let records = RecordBatch::new(filter.record.size as usize);
-        Self { filter, session, fields, records, stats: SweepStats::default(), next: 0 }
+        Self {
+            filter,
+            session,
+            resident: None,
+            fields,
+            records,
+            stats: SweepStats::default(),
+            next: 0,
+        }
     }
 
     pub(crate) fn sweep(&mut self) -> Result<(), Failure> {
-        let mut sweep = self.session.sweep()?;
-        if let Some(top) = self.filter.top {
-            sweep.records.apply_top(&self.filter.record, top);
-        }
-        self.records = sweep.records;
-        self.stats = sweep.stats;
-        self.next = 0;
+        let sweep = self.session.sweep()?;
+        self.hand_out(sweep.records, sweep.stats);
         Ok(())
+    }
+
+    fn hand_out(&mut self, mut records: RecordBatch, stats: SweepStats) {
+        if let Some(top) = self.filter.top {
+            records.apply_top(&self.filter.record, top);
+        }
+        self.records = records;
+        self.stats = stats;
+        self.next = 0;
+    }
+
+    /// A descriptor that becomes readable when a filter that sweeps by itself has found
+    /// something.
+    pub(crate) fn descriptor(&mut self) -> Result<RawFd, Failure> {
+        let Some((name, stream)) = &mut self.resident else {
+            return Err(Failure::bad_input(
+                "only a filter that `kfilter load --every` keeps says when it has found something",
+            ));
+        };
+        let stream = match stream {
+            Some(stream) => stream,
+            none => none.insert(follow(name, &self.filter)?),
+        };
+        Ok(stream.as_event().as_raw_fd())
+    }
+
+    /// Waits until the filter's own sweeps find something; false when the time is up.
+    fn poll_resident(&mut self, end: Option<Instant>) -> Result<bool, Failure> {
+        loop {
+            let Some((name, stream)) = &mut self.resident else { return Ok(false) };
+            let current = match stream {
+                Some(stream) => stream,
+                none => none.insert(follow(name, &self.filter)?),
+            };
+            // What was handed out is done with.
+            current.release();
+            // Asked first, so that what came before the end is handed out.
+            let has_ended = current.has_ended();
+            if let Some(batch) = current.next_batch() {
+                if batch.records.is_empty() {
+                    continue;
+                }
+                self.hand_out(batch.records, batch.stats);
+                return Ok(true);
+            }
+            if has_ended {
+                // Another one may have taken its place; else following it says that it is gone.
+                self.let_go();
+                continue;
+            }
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            // A signal ends it too: the program may have been told to stop.
+            if current.wait(left)? == Wake::Nothing {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn let_go(&mut self) {
+        if let Some((_, stream)) = &mut self.resident {
+            *stream = None;
+        }
     }
 
     /// Sweeps until something matches; false when the time is up.
@@ -156,6 +229,9 @@ impl Handle {
         timeout: Option<Duration>,
     ) -> Result<bool, Failure> {
         let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        if self.resident.is_some() {
+            return self.poll_resident(end);
+        }
         loop {
             self.sweep()?;
             if !self.records.is_empty() {
@@ -192,6 +268,24 @@ impl Handle {
         let record = self.records.iter().nth(self.next.checked_sub(1)?)?;
         let index = self.fields.get(place)?.index;
         decode(record, index, self.filter.record.fields.get(index)?)
+    }
+}
+
+/// What the resident filter `name` finds, if its records are laid out as those of `filter`.
+fn follow(name: &str, filter: &FilterMeta) -> Result<Stream, Failure> {
+    let (meta, stream) = Pins::running().follow(name)?;
+    if meta.filter.record == filter.record {
+        return Ok(stream);
+    }
+    let message = format!("filter `{name}` was replaced by one with other records: open it again");
+    Err(Failure::bad_input(message))
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if let Some((_, Some(stream))) = &self.resident {
+            stream.release();
+        }
     }
 }
 

@@ -36,12 +36,15 @@ pub struct Stats {
     warming: u64,
     dropped: u64,
     took_ns: u64,
+    started_ns: u64,
 }
 
 impl From<SweepStats> for Stats {
     fn from(stats: SweepStats) -> Self {
-        let SweepStats { visited, matched, unreadable, warming, dropped, took_ns, .. } = stats;
-        Self { visited, matched, unreadable, warming, dropped, took_ns }
+        let SweepStats {
+            visited, matched, unreadable, warming, dropped, took_ns, started_ns, ..
+        } = stats;
+        Self { visited, matched, unreadable, warming, dropped, took_ns, started_ns }
     }
 }
 
@@ -191,6 +194,23 @@ pub unsafe extern "C" fn kfilter_poll(
         Ok(false) => NOTHING_MATCHED,
         Err(failure) => fail(failure),
     }
+}
+
+/// A descriptor for an event loop.
+///
+/// # Safety
+/// As [`kfilter_sweep`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kfilter_fd(handle: *mut Handle) -> c_int {
+    // SAFETY: the caller's promise.
+    let Some(handle) = (unsafe { handle.as_mut() }) else {
+        null();
+        return -1;
+    };
+    handle.descriptor().unwrap_or_else(|failure| {
+        fail(failure);
+        -1
+    })
 }
 
 /// The next record.

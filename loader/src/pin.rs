@@ -19,8 +19,10 @@
 
 mod directory;
 mod meta;
+mod place;
 mod reader;
 mod resident;
+mod turns;
 
 pub use meta::PinMeta;
 pub use reader::FileSession;
@@ -31,12 +33,13 @@ use crate::host::bpf::{BpfSession, Loaded, LoadedMap, Reuse, Types, load_program
 use crate::host::{Request, Session};
 use crate::link::ProgramKind;
 use crate::sys::{Call, Sys};
-use directory::Directory;
+use directory::{Aside, Directory};
 use kernel_vm::object::FilterMeta;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
+use turns::Turns;
 
 /// Where filters are pinned.
 pub const ROOT: &str = "/sys/fs/bpf/kfilter";
@@ -188,10 +191,13 @@ impl Pins {
             let name = &request.filter.name;
             crate::host::bpf::resident::start(&*self.sys, name, start.as_fd(), period, first)?;
         }
-        let replaced = making.finish(&*self.sys, options.replace)?;
+        let old = making.finish(&*self.sys, options.replace)?;
+        let replaced = old.is_some();
         if let Some(stop) = before {
             self.stop(&options.name, &stop);
         }
+        // It is out of sight: what cannot be removed now is by the next load.
+        let _ = old.map(Aside::remove);
         Ok(Pinned { replaced, history_kept, readable })
     }
 
@@ -244,7 +250,8 @@ impl Pins {
             btf: None,
         };
         let session = BpfSession::new(Rc::clone(&self.sys), &meta.filter, loaded)?;
-        Ok((meta, Box::new(session)))
+        let (directory, name) = (self.root.join(name), name.to_owned());
+        Ok((meta, Box::new(Turns { directory, name, session })))
     }
 
     /// Unloads a filter: its files are removed, and what nobody else holds is freed.
@@ -253,21 +260,22 @@ impl Pins {
     /// [`LoadError::NotLoaded`], or when a file cannot be removed.
     pub fn unload(&self, name: &str) -> Result<(), LoadError> {
         check_name(name)?;
-        let directory = Directory::new(&self.root);
-        if !directory.has(name) {
-            return Err(LoadError::NotLoaded { name: name.to_owned() });
-        }
-        let stop = self.get(name, file::STOP).ok();
-        directory.remove(name)?;
-        if let Some(stop) = stop {
+        let not_loaded = || LoadError::NotLoaded { name: name.to_owned() };
+        let aside = Directory::new(&self.root).take(name)?.ok_or_else(not_loaded)?;
+        // Before its files go: who waits for its records is told, whatever becomes of us.
+        if let Ok(stop) = self.get_at(name, aside.path(), file::STOP) {
             self.stop(name, &stop);
         }
-        Ok(())
+        aside.remove()
     }
 
     fn get(&self, name: &str, pin: &str) -> Result<OwnedFd, LoadError> {
         check_name(name)?;
-        let path = self.root.join(name).join(pin);
+        self.get_at(name, &self.root.join(name), pin)
+    }
+
+    fn get_at(&self, name: &str, directory: &Path, pin: &str) -> Result<OwnedFd, LoadError> {
+        let path = directory.join(pin);
         self.sys.bpf_fd(Call::Get { path: &path, read_only: false }).map_err(|error| {
             if error.errno.0 == libc::ENOENT {
                 return LoadError::NotLoaded { name: name.to_owned() };
@@ -312,10 +320,11 @@ impl Pins {
 
     fn pin(&self, directory: &Path, file: &str, fd: BorrowedFd<'_>) -> Result<(), LoadError> {
         let path = directory.join(file);
-        self.sys
-            .bpf(Call::Pin { object: fd, path: &path })
-            .map(|_| ())
-            .map_err(LoadError::syscall(format!("pinning {}", path.display())))
+        let pinned = self.sys.bpf(Call::Pin { object: fd, path: &path });
+        pinned.map(|_| ()).map_err(|error| {
+            directory::lacking(error.call, &path, error.errno)
+                .unwrap_or_else(|| LoadError::syscall(format!("pinning {}", path.display()))(error))
+        })
     }
 
     fn map_info(&self, name: &str, map: BorrowedFd<'_>) -> Result<MapInfo, LoadError> {

@@ -16,7 +16,7 @@ mod module;
 pub mod ring;
 
 pub use clock::{boot_time_ns, process_cpu_ns};
-pub use epoll::Events;
+pub use epoll::{Events, Interest, Wake};
 pub use error::{Errno, SyscallError};
 pub use kernel::Kernel;
 pub use memory::{FileBytes, SharedMemory};

@@ -1,7 +1,8 @@
 //! The files of loaded filters from the side of who reads them.
 
-use kfilter_loader::pin::PinOptions;
+use kfilter_loader::pin::{PinOptions, Pins};
 use kfilter_loader::record::{Value, fields};
+use kfilter_loader::sys::Kernel;
 use kfilter_loader::{LoadError, Session as _};
 use kfilter_tests::kept::{Kept, params};
 use kfilter_tests::program::Program;
@@ -9,6 +10,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
+use std::rc::Rc;
 
 /// Most bytes of one read: what the kernel's buffer holds.
 const READ_BYTES_MAX: usize = 32 << 10;
@@ -127,6 +129,26 @@ fn readers_at_the_same_time_get_all_or_learn_that_they_got_nothing() {
     });
     assert!(complete > 0, "nobody has got an answer");
     kept.file_session("all").sweep().expect("it is not left busy");
+}
+
+#[test]
+fn sweeps_at_the_same_time_take_no_record_from_each_other() {
+    let source = "filter all on thread { emit tid, comm }\n";
+    let Some(kept) = Kept::load("turns", source, &PinOptions::new("")) else { return };
+    let root = kept.directory("all").parent().expect("a directory of filters").to_owned();
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let pins = Pins::new(Rc::new(Kernel), &root);
+                let (_, mut session) = pins.open("all").expect("it is loaded");
+                for _ in 0..200 {
+                    let sweep = session.sweep().expect("it has its turn");
+                    let all = sweep.records.len() as u64 + sweep.stats.dropped;
+                    assert_eq!(all, sweep.stats.matched, "{:?}", sweep.stats);
+                }
+            });
+        }
+    });
 }
 
 #[test]

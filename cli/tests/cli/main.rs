@@ -3,7 +3,9 @@
 mod bad_input;
 mod formats;
 mod help;
+mod kept;
 mod loaded;
+mod private;
 mod privilege;
 mod probe;
 mod replay;

@@ -1,18 +1,25 @@
 //! The directories of loaded filters, made and removed whole.
 //!
-//! **Invariant**: a directory called `NAME~PID` is being made by that process or was left by
-//! a killed one; every other directory is complete.
+//! **Invariant**: who changes anything holds the lock on the directory of all filters, so that
+//! a `NAME~PID` that somebody else made was left by a killed process; every other directory is
+//! complete.
 
 use super::PinOptions;
 use crate::error::LoadError;
 use crate::sys::{Errno, Sys, SyscallError};
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io::{Error, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Between a filter's name and the pid of who makes it.
 const MAKING: char = '~';
+/// How long somebody else's load or unload is waited for: each takes milliseconds.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(10);
+const LOCK_RETRY: Duration = Duration::from_millis(2);
+/// `BPF_FS_MAGIC`
+const BPF_FS: u32 = 0xcafe_4a11;
 
 /// The directory of all loaded filters.
 pub(super) struct Directory<'a> {
@@ -24,6 +31,24 @@ pub(super) struct Making {
     path: PathBuf,
     target: PathBuf,
     done: bool,
+    lock: Option<Lock>,
+}
+
+/// A filter's directory out of sight, still locked; its files are there.
+pub(super) struct Aside {
+    path: PathBuf,
+    _lock: Lock,
+}
+
+/// The right to change the directory of all filters; the kernel takes it back from the dead.
+struct Lock {
+    root: PathBuf,
+    _directory: File,
+}
+
+/// Which directory or file it is, whatever its name.
+pub(super) fn identity(metadata: &fs::Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
 }
 
 fn failed(call: &'static str, path: &Path, error: &Error) -> LoadError {
@@ -59,50 +84,122 @@ impl<'a> Directory<'a> {
 
     /// Begins to make the filter `name`.
     pub(super) fn begin(&self, name: &str) -> Result<Making, LoadError> {
-        // Others may pass through to what they are granted, and see nothing else.
-        let made = fs::DirBuilder::new().recursive(true).mode(0o711).create(self.root);
-        made.map_err(|error| mounted(self.root, &error))?;
+        let lock = self.lock(true)?;
         self.sweep_up();
-        let path = self.root.join(format!("{name}{MAKING}{}", std::process::id()));
+        let path = self.aside(name);
         let target = self.root.join(name);
         let made = fs::DirBuilder::new().mode(0o700).create(&path);
-        made.map_err(|error| mounted(&path, &error))?;
-        Ok(Making { path, target, done: false })
+        made.map_err(|error| unsuitable("mkdir", &path, &error))?;
+        Ok(Making { path, target, done: false, lock: Some(lock) })
     }
 
-    /// Removes what killed loaders left.
+    /// Takes the filter `name` out of sight; `None` when there is none.
+    pub(super) fn take(&self, name: &str) -> Result<Option<Aside>, LoadError> {
+        if !self.has(name) {
+            return Ok(None);
+        }
+        let lock = self.lock(false)?;
+        self.sweep_up();
+        let (path, aside) = (self.root.join(name), self.aside(name));
+        match fs::rename(&path, &aside) {
+            Ok(()) => Ok(Some(Aside { path: aside, _lock: lock })),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(unsuitable("rename", &path, &error)),
+        }
+    }
+
+    fn aside(&self, name: &str) -> PathBuf {
+        self.root.join(format!("{name}{MAKING}{}", std::process::id()))
+    }
+
+    /// Waits until nobody else changes anything, but not for ever: who does may be stopped.
+    fn lock(&self, create: bool) -> Result<Lock, LoadError> {
+        let began = Instant::now();
+        loop {
+            if create {
+                // Others may pass through to what they are granted, and see nothing else.
+                let made = fs::DirBuilder::new().recursive(true).mode(0o711).create(self.root);
+                made.map_err(|error| unsuitable("mkdir", self.root, &error))?;
+            }
+            match self.try_lock() {
+                Ok(Some(lock)) => return Ok(lock),
+                Err(error) if error.kind() != ErrorKind::NotFound || !create => {
+                    return Err(failed("flock", self.root, &error));
+                }
+                Ok(None) | Err(_) => {}
+            }
+            if began.elapsed() > LOCK_WAIT_MAX {
+                let source = SyscallError::new("flock", Errno(libc::EAGAIN))
+                    .on_object(self.root.display().to_string());
+                let doing = format!("waiting {LOCK_WAIT_MAX:?} for another load or unload to end");
+                return Err(LoadError::Syscall { doing, source });
+            }
+            std::thread::sleep(LOCK_RETRY);
+        }
+    }
+
+    fn try_lock(&self) -> std::io::Result<Option<Lock>> {
+        let directory = File::open(self.root)?;
+        match directory.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        // The last one to leave removes the directory, perhaps this one.
+        let is_same = identity(&fs::metadata(self.root)?) == identity(&directory.metadata()?);
+        Ok(is_same.then(|| Lock { root: self.root.to_owned(), _directory: directory }))
+    }
+
+    /// Removes what killed loaders left: nobody else makes anything now.
     fn sweep_up(&self) {
         for entry in self.entries().unwrap_or_default() {
-            let maker = entry.split_once(MAKING).and_then(|(_, pid)| pid.parse::<u32>().ok());
-            let Some(pid) = maker else { continue };
-            if !Path::new(&format!("/proc/{pid}")).exists() || pid == std::process::id() {
+            if entry.contains(MAKING) {
                 let _ = remove_all(&self.root.join(&entry));
             }
         }
     }
+}
 
-    /// Removes the filter `name`: first out of sight, then file by file.
-    pub(super) fn remove(&self, name: &str) -> Result<(), LoadError> {
-        let path = self.root.join(name);
-        let aside = self.root.join(format!("{name}{MAKING}{}", std::process::id()));
-        fs::rename(&path, &aside).map_err(|error| failed("rename", &path, &error))?;
-        remove_all(&aside)?;
-        // The last one closes the door; it does not matter if others are there.
-        let _ = fs::remove_dir(self.root);
-        Ok(())
+impl Aside {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes it, file by file.
+    pub(super) fn remove(self) -> Result<(), LoadError> {
+        remove_all(&self.path)
     }
 }
 
-/// The error of a directory that cannot be made, with the usual reason.
-fn mounted(path: &Path, error: &Error) -> LoadError {
-    if error.kind() != ErrorKind::NotFound {
-        return failed("mkdir", path, error);
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // The last one closes the door; it does not matter if others are there.
+        let _ = fs::remove_dir(&self.root);
     }
-    LoadError::Missing {
-        what: "a bpffs".to_owned(),
-        why: format!("mkdir {}: {}", path.display(), Errno::from(error)),
-        way_out: "mount -t bpf bpf /sys/fs/bpf".to_owned(),
+}
+
+/// The call's error, or what is behind it.
+fn unsuitable(call: &'static str, path: &Path, error: &Error) -> LoadError {
+    lacking(call, path, Errno::from(error)).unwrap_or_else(|| failed(call, path, error))
+}
+
+/// What is missing where nothing can be kept at `path`.
+pub(super) fn lacking(call: &'static str, path: &Path, errno: Errno) -> Option<LoadError> {
+    let missing = |what: &str, way_out: &str| LoadError::Missing {
+        what: what.to_owned(),
+        why: format!("{call} {}: {errno}", path.display()),
+        way_out: way_out.to_owned(),
+    };
+    if errno.0 == libc::EROFS {
+        return Some(missing("a bpffs that can be written", "mount -o remount,rw /sys/fs/bpf"));
     }
+    if !matches!(errno.0, libc::EPERM | libc::EACCES | libc::ENOENT) {
+        return None;
+    }
+    let there = path.ancestors().find_map(|path| rustix::fs::statfs(path).ok())?;
+    // The kernel's type of this number differs from machine to machine.
+    let is_bpffs = there.f_type as u32 == BPF_FS;
+    (!is_bpffs).then(|| missing("a bpffs", "mount -t bpf bpf /sys/fs/bpf"))
 }
 
 fn remove_all(path: &Path) -> Result<(), LoadError> {
@@ -119,20 +216,23 @@ impl Making {
         &self.path
     }
 
-    /// Puts it in its place; true when another one was there, which is removed.
-    pub(super) fn finish(mut self, sys: &dyn Sys, replace: bool) -> Result<bool, LoadError> {
+    /// Puts it in its place; what was there before is out of sight then.
+    pub(super) fn finish(
+        mut self,
+        sys: &dyn Sys,
+        replace: bool,
+    ) -> Result<Option<Aside>, LoadError> {
         if replace && self.target.is_dir() {
             sys.exchange(&self.path, &self.target)
                 .map_err(LoadError::syscall("taking the place of the old filter"))?;
-            // What has the temporary name now is the old filter.
             self.done = true;
-            remove_all(&self.path)?;
-            return Ok(true);
+            // What has the temporary name now is the old filter.
+            return Ok(self.lock.take().map(|lock| Aside { path: self.path.clone(), _lock: lock }));
         }
         match fs::rename(&self.path, &self.target) {
             Ok(()) => {
                 self.done = true;
-                Ok(false)
+                Ok(None)
             }
             Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
                 let name = self.target.file_name().unwrap_or_default();

@@ -3,14 +3,13 @@
 //! **Invariant**: a filter ticks only while its timer is pinned: the kernel cancels the timer
 //! with the last file and descriptor of that map, whoever removes them.
 
+use super::place::Place;
 use super::{PinMeta, PinOptions, Pins, file};
 use crate::error::LoadError;
 use crate::host::bpf::resident::{Counters, stop};
 use crate::host::bpf::{Loaded, Stream};
-use crate::sys::{Errno, SyscallError};
 use kernel_vm::abi::{ResidentStats, SweepStats};
 use kernel_vm::object::{FilterMeta, ResidentMeta};
-use std::fs::{File, TryLockError};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
@@ -95,32 +94,12 @@ impl Pins {
                 reason: "it does not sweep by itself; load it with `--every`".to_owned(),
             });
         }
-        let directory = self.lock(name)?;
+        let place = Place::reserve(&self.root.join(name), name)?;
         let records = self.get(name, file::RECORDS)?;
         let bytes = self.map_info(name, records.as_fd())?.max_entries as usize;
         let counters = self.map_counters(name, &meta.filter)?;
         let filter = meta.filter.clone();
-        let stream = Stream::open(&self.sys, filter, (records, bytes), counters, directory)?;
+        let stream = Stream::open(&self.sys, filter, (records, bytes), counters, Box::new(place))?;
         Ok((meta, stream))
-    }
-
-    /// A filter's directory, locked: two readers of one ring buffer would free each other's
-    /// records.
-    fn lock(&self, name: &str) -> Result<File, LoadError> {
-        let path = self.root.join(name);
-        let failed = |call, error: &std::io::Error| {
-            let source =
-                SyscallError::new(call, Errno::from(error)).on_object(path.display().to_string());
-            LoadError::Syscall { doing: format!("reserving filter `{name}`"), source }
-        };
-        let directory = File::open(&path).map_err(|error| failed("open", &error))?;
-        match directory.try_lock() {
-            Ok(()) => Ok(directory),
-            Err(TryLockError::WouldBlock) => Err(LoadError::Name {
-                name: name.to_owned(),
-                reason: "somebody else reads what it finds".to_owned(),
-            }),
-            Err(TryLockError::Error(error)) => Err(failed("flock", &error)),
-        }
     }
 }

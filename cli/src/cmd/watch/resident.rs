@@ -11,9 +11,12 @@ use crate::session::failure;
 use kfilter_loader::LoadError;
 use kfilter_loader::host::bpf::Stream;
 use kfilter_loader::pin::Pins;
+use kfilter_loader::sys::Wake;
 use std::io::Write as _;
+use std::os::fd::AsFd as _;
 
-/// Shows records until the filter is unloaded, or `--count` sweeps have found something.
+/// Shows records until the filter is unloaded, `--count` sweeps have found something, or nobody
+/// reads them any more.
 pub(super) fn run(args: &Args, name: &str, color: ColorChoice) -> Result<Exit, Failure> {
     if args.enforce {
         let message = format!("filter `{name}` sweeps by itself: nobody is there to act");
@@ -23,7 +26,13 @@ pub(super) fn run(args: &Args, name: &str, color: ColorChoice) -> Result<Exit, F
     let look = Look { format: args.format, style: Style::for_stdout(color), width: stdout_width() };
     let mut shown = Shown { look, written: Written::default(), lost: 0, left: args.count };
     let pins = Pins::running();
-    let (_, mut stream) = pins.follow(name).map_err(|error| failure(&error))?;
+    let follow = || {
+        let (_, stream) = pins.follow(name)?;
+        // Who reads what this writes may go while nothing matches.
+        stream.end_with(std::io::stdout().as_fd());
+        Ok(stream)
+    };
+    let mut stream = follow().map_err(|error| failure(&error))?;
     loop {
         // Asked first, so that what came before the end is shown.
         let has_ended = stream.has_ended();
@@ -31,12 +40,14 @@ pub(super) fn run(args: &Args, name: &str, color: ColorChoice) -> Result<Exit, F
             return Ok(Exit::Success);
         }
         if !has_ended {
-            stream.wait(None).map_err(|error| failure(&error))?;
+            if stream.wait(None).map_err(|error| failure(&error))? == Wake::HungUp {
+                return Ok(Exit::Success);
+            }
             continue;
         }
         // Another one may have taken its place.
-        match pins.follow(name) {
-            Ok((_, next)) => stream = next,
+        match follow() {
+            Ok(next) => stream = next,
             Err(LoadError::NotLoaded { .. }) => {
                 say(name, "unloaded");
                 return Ok(Exit::Success);

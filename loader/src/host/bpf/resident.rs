@@ -8,10 +8,9 @@ use super::session::sweep_stats;
 use crate::error::LoadError;
 use crate::record::RecordBatch;
 use crate::sys::ring::{Ring, page_bytes};
-use crate::sys::{Call, Errno, Events, SharedMemory, Sys, SyscallError};
+use crate::sys::{Call, Errno, Events, Interest, SharedMemory, Sys, SyscallError, Wake};
 use kernel_vm::abi::{RESIDENT_STATS_BYTES, ResidentStats, SWEEP_END_BYTES, SweepStats};
 use kernel_vm::object::FilterMeta;
-use std::fs::File;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -97,9 +96,22 @@ pub struct Stream {
     events: Events,
     /// Up to where it was read; the ring's own position is up to where it was released.
     read: u64,
-    /// Open as long as the stream, so that the lock on it and the buffer stay.
-    _held: (File, OwnedFd),
+    place: Place,
+    /// Open as long as the stream, so that the buffer stays.
+    _records: OwnedFd,
 }
+
+/// Where a loaded filter is, as far as who reads it must know.
+pub(crate) trait StillThere {
+    /// Whether it is where it was when it was opened.
+    fn is_there(&self) -> bool;
+
+    /// What becomes readable when that changes, if anything does.
+    fn moved(&self) -> Option<BorrowedFd<'_>>;
+}
+
+/// Kept as long as the stream: it reserves the filter for one reader.
+type Place = Box<dyn StillThere>;
 
 impl std::fmt::Debug for Stream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -108,21 +120,24 @@ impl std::fmt::Debug for Stream {
 }
 
 impl Stream {
-    /// Reads the ring buffer `records` of `bytes`, which the lock on `directory` reserves.
+    /// Reads the ring buffer `records` of `bytes`, which `place` reserves.
     pub(crate) fn open(
         sys: &Rc<dyn Sys>,
         filter: FilterMeta,
         (records, bytes): (OwnedFd, usize),
         counters: Counters,
-        directory: File,
+        place: Place,
     ) -> Result<Self, LoadError> {
         let doing = |what: &str| {
             LoadError::syscall(format!("{what} the ring buffer of filter `{}`", filter.name))
         };
         let ring = Ring::open(&**sys, records.as_fd(), bytes).map_err(doing("mapping"))?;
         let events = sys.events(records.as_fd()).map_err(doing("waiting for"))?;
+        if let Some(moved) = place.moved() {
+            events.add(moved, Interest::Readable).map_err(doing("waiting for"))?;
+        }
         let read = ring.position();
-        Ok(Self { filter, ring, counters, events, read, _held: (directory, records) })
+        Ok(Self { filter, ring, counters, events, read, place, _records: records })
     }
 
     /// What the filter is.
@@ -158,12 +173,16 @@ impl Stream {
         let _ = self.ring.release(self.read);
     }
 
-    /// Sleeps until a sweep has found something, or the filter stops; false when the time is
-    /// up or a signal came.
+    /// Waits also for the end of who reads `out`; a file has no such end.
+    pub fn end_with(&self, out: BorrowedFd<'_>) {
+        let _ = self.events.add(out, Interest::HungUp);
+    }
+
+    /// Sleeps until a sweep has found something, or the filter stops, is replaced or removed.
     ///
     /// # Errors
     /// [`LoadError`] of epoll_wait(2).
-    pub fn wait(&self, timeout: Option<Duration>) -> Result<bool, LoadError> {
+    pub fn wait(&self, timeout: Option<Duration>) -> Result<Wake, LoadError> {
         let doing = || LoadError::syscall(format!("waiting for filter `{}`", self.filter.name));
         self.events.wait(timeout).map_err(doing())
     }
@@ -174,10 +193,11 @@ impl Stream {
         self.events.as_fd()
     }
 
-    /// Whether it ticks no more: it was unloaded, or another one took its place.
+    /// Whether it ticks no more: it was unloaded, or another one took its place, by whatever
+    /// means.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        self.counters.resident().period_ns == 0
+        self.counters.resident().period_ns == 0 || !self.place.is_there()
     }
 
     /// What it has counted since it was loaded.
