@@ -127,7 +127,7 @@ impl Build {
             return Err(too_large(filter, "what it computes does not fit the stack"));
         }
         let linked = vm_section::link(&program).map_err(too_far)?;
-        self.bounds.push(Bounds::new(filter, &plan, &sweep, &linked));
+        self.bounds.push(Bounds::new(filter, &sweep, &linked));
         let mut meta = meta::filter(filter, &plan, rodata, self.bss, self.vm_block(&linked));
         meta.bpf.resident = Some(meta::resident(&filter.name, sweep.resident_stats));
         meta.bpf.classic = sweep.classic.as_ref().map(|program| program.name.clone());

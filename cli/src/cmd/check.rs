@@ -7,6 +7,7 @@ use crate::output::table::Table;
 use crate::output::terminal::{ColorChoice, Style, stdout_width};
 use kernel_vm::object::FilterMeta;
 use kfilter_compiler::Bounds;
+use kfilter_loader::host::bpf::kept;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -32,7 +33,7 @@ pub(crate) fn run(args: &Args, color: ColorChoice) -> Result<Exit, Failure> {
     for title in ["FILTER", "TABLE"] {
         table.column(title, false);
     }
-    for title in ["RECORD", "STATE A ROW", "STACK", "BPF INSNS", "VM INSNS A ROW"] {
+    for title in ["RECORD", "KEPT A ROW", "KEPT A GROUP", "STACK", "BPF INSNS", "VM INSNS A ROW"] {
         table.column(title, true);
     }
     let mut is_bad = false;
@@ -86,25 +87,33 @@ fn check(path: &Path, args: &Args, color: ColorChoice) -> Result<Vec<Vec<String>
 }
 
 fn of_source((filter, bounds): (&FilterMeta, &Bounds)) -> Vec<String> {
-    vec![
-        filter.name.clone(),
-        filter.table.clone(),
-        format!("{} B", bounds.record_bytes),
-        format!("{} B", bounds.state_bytes),
+    let mut row = of_filter(filter);
+    row.extend([
         format!("{} B", bounds.stack_bytes),
         bounds.bpf_insns.to_string(),
         bounds.vm_insns.to_string(),
-    ]
+    ]);
+    row
 }
 
 /// An object carries no bounds on insns: the verifier that takes it finds its own.
 fn of_object(filter: &FilterMeta) -> Vec<String> {
-    let mut row = vec![
+    let mut row = of_filter(filter);
+    row.resize(row.len() + 3, UNKNOWN.to_owned());
+    row
+}
+
+fn of_filter(filter: &FilterMeta) -> Vec<String> {
+    let kept = kept(filter);
+    let group = match kept.distinct {
+        0 => format!("{} B", kept.group),
+        distinct => format!("{} B + {distinct} B a value", kept.group),
+    };
+    vec![
         filter.name.clone(),
         filter.table.clone(),
         format!("{} B", filter.record.size),
-        format!("{} B", filter.state_size),
-    ];
-    row.resize(row.len() + 3, UNKNOWN.to_owned());
-    row
+        format!("{} B", kept.row),
+        group,
+    ]
 }

@@ -2,7 +2,6 @@
 
 use crate::hir::Filter;
 use crate::object::Subprogram;
-use crate::plan::Plan;
 use crate::target::bpf::Sweep;
 
 /// Upper bounds of one filter, proven by construction: code runs forward only.
@@ -15,16 +14,12 @@ pub struct Bounds {
     /// Insns of the `bpf` program, with the functions that it brings along; loops over
     /// descriptors, threads or mappings run theirs once for each.
     pub bpf_insns: u32,
-    /// Bytes of state kept for each row.
-    pub state_bytes: u32,
-    /// Bytes of a record.
-    pub record_bytes: u32,
     /// Bytes of stack on the `bpf` host, without those of the functions that it calls.
     pub stack_bytes: u32,
 }
 
 impl Bounds {
-    pub(super) fn new(filter: &Filter, plan: &Plan, sweep: &Sweep, vm: &[u8]) -> Self {
+    pub(super) fn new(filter: &Filter, sweep: &Sweep, vm: &[u8]) -> Self {
         let slots = |functions: &[Subprogram]| -> usize {
             functions.iter().map(|function| function.code.slots.len()).sum()
         };
@@ -33,8 +28,6 @@ impl Bounds {
             filter: filter.name.clone(),
             vm_insns: (vm.len() / 8) as u32,
             bpf_insns: bpf_insns as u32,
-            state_bytes: plan.state_size,
-            record_bytes: plan.record_size,
             stack_bytes: sweep.frame_bytes,
         }
     }

@@ -3,12 +3,14 @@
 //! **Invariant**: descriptors are owned, so that a load that fails half-way closes what it
 //! had opened and the kernel frees it. The lock limit (RLIMIT_MEMLOCK) is never touched.
 
+mod kept;
 mod maps;
 mod program;
 pub(crate) mod resident;
 mod session;
 mod types;
 
+pub use kept::{Kept, TASK_BYTES, kept};
 pub use maps::{records_bytes, thread_count};
 pub use program::{Loaded, LoadedMap, Reuse, load_programs};
 pub(crate) use resident::sweep_end;
