@@ -2,7 +2,6 @@
 //!
 //! **Invariant**: an object is written only when nothing was wrong in the whole file.
 
-mod bounds;
 mod leave;
 mod meta;
 mod vm_section;
@@ -11,7 +10,6 @@ use kernel_vm::abi::{RECORD_BYTES_MAX, RECORD_FIELDS_MAX, ROW_COLUMNS_MAX};
 use kernel_vm::object::{Block, FORMAT, ObjectMeta};
 use kernel_vm::schema::SCHEMA_VERSION;
 
-pub use self::bounds::Bounds;
 use crate::diagnostic::Diagnostic;
 use crate::hir::Filter;
 use crate::lir::Routine;
@@ -33,8 +31,6 @@ pub struct Compiled {
     pub meta: ObjectMeta,
     /// Warnings.
     pub diagnostics: Vec<Diagnostic>,
-    /// What each filter costs at most, in the order of the metadata.
-    pub bounds: Vec<Bounds>,
     module: Module,
 }
 
@@ -73,7 +69,7 @@ pub fn compile(file_name: &str, source: &str) -> Result<Compiled, Vec<Diagnostic
         diagnostics.clone()
     })?;
     let meta = module.meta.clone();
-    Ok(Compiled { object, meta, diagnostics, bounds: build.bounds, module })
+    Ok(Compiled { object, meta, diagnostics, module })
 }
 
 /// The bytes of the `vm` program of a simplified filter.
@@ -88,7 +84,6 @@ pub(crate) fn vm_code(filter: &Filter, plan: &Plan) -> Result<Vec<u8>, crate::as
 struct Build {
     module: Module,
     routines: Vec<Routine>,
-    bounds: Vec<Bounds>,
     bss: u32,
 }
 
@@ -113,7 +108,7 @@ impl Build {
             scratch: Vec::new(),
             vm: Vec::new(),
         };
-        Self { module, routines: Vec::new(), bounds: Vec::new(), bss: 0 }
+        Self { module, routines: Vec::new(), bss: 0 }
     }
 
     fn filter(&mut self, filter: &Filter) -> Result<(), Box<Diagnostic>> {
@@ -127,7 +122,6 @@ impl Build {
             return Err(too_large(filter, "what it computes does not fit the stack"));
         }
         let linked = vm_section::link(&program).map_err(too_far)?;
-        self.bounds.push(Bounds::new(filter, &sweep, &linked));
         let mut meta = meta::filter(filter, &plan, rodata, self.bss, self.vm_block(&linked));
         meta.bpf.resident = Some(meta::resident(&filter.name, sweep.resident_stats));
         meta.bpf.classic = sweep.classic.as_ref().map(|program| program.name.clone());

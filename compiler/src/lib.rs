@@ -23,6 +23,6 @@ mod syntax;
 pub mod target;
 
 pub use check::{Analysis, parse_and_check};
-pub use compile::{Bounds, Compiled, compile};
+pub use compile::{Compiled, compile};
 pub use syntax::SOURCE_BYTES_MAX;
 pub use target::bpf::kernel_types::kernel_names;

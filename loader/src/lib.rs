@@ -13,6 +13,7 @@
 
 pub mod btf;
 pub mod core_reloc;
+pub mod cost;
 pub mod doctor;
 pub mod elf;
 pub mod error;

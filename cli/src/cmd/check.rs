@@ -2,12 +2,12 @@
 
 use crate::exit::{Exit, Failure};
 use crate::input::{self, Input};
-use crate::output::human::UNKNOWN;
 use crate::output::table::Table;
 use crate::output::terminal::{ColorChoice, Style, stdout_width};
+use crate::session::failure;
 use kernel_vm::object::FilterMeta;
-use kfilter_compiler::Bounds;
-use kfilter_loader::host::bpf::kept;
+use kfilter_loader::Object;
+use kfilter_loader::cost::cost;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -33,7 +33,7 @@ pub(crate) fn run(args: &Args, color: ColorChoice) -> Result<Exit, Failure> {
     for title in ["FILTER", "TABLE"] {
         table.column(title, false);
     }
-    for title in ["RECORD", "KEPT A ROW", "KEPT A GROUP", "STACK", "BPF INSNS", "VM INSNS A ROW"] {
+    for title in ["RECORD", "KEPT A ROW", "KEPT A GROUP", "BPF INSNS", "VM INSNS A ROW"] {
         table.column(title, true);
     }
     let mut is_bad = false;
@@ -61,59 +61,41 @@ pub(crate) fn run(args: &Args, color: ColorChoice) -> Result<Exit, Failure> {
 /// A row for each filter of a file.
 fn check(path: &Path, args: &Args, color: ColorChoice) -> Result<Vec<Vec<String>>, Failure> {
     let mut has_warnings = false;
-    let rows = match input::read(path)? {
+    let bytes = match input::read(path)? {
         Input::Source(text) => {
             let mut say = |note: &str| {
                 has_warnings = true;
                 // When standard error is closed there is nobody left to tell.
                 let _ = writeln!(std::io::stderr(), "{note}");
             };
-            let compiled = input::compile(path, &text, color, &mut say)?;
-            compiled.meta.filters.iter().zip(&compiled.bounds).map(of_source).collect()
+            input::compile(path, &text, color, &mut say)?.object
         }
-        Input::Object(bytes) => {
-            let object = input::parse(path, &bytes)?;
-            if object.filters().is_empty() {
-                let message = format!("{} has no filter of kfilter's", path.display());
-                return Err(Failure::new(Exit::BadInput, message));
-            }
-            object.filters().iter().map(of_object).collect()
-        }
+        Input::Object(bytes) => bytes,
     };
     if has_warnings && args.warnings {
         return Err(Failure::new(Exit::BadInput, "there are warnings"));
     }
-    Ok(rows)
+    let object = input::parse(path, &bytes)?;
+    if object.filters().is_empty() {
+        let message = format!("{} has no filter of kfilter's", path.display());
+        return Err(Failure::new(Exit::BadInput, message));
+    }
+    object.filters().iter().map(|filter| row(&object, filter)).collect()
 }
 
-fn of_source((filter, bounds): (&FilterMeta, &Bounds)) -> Vec<String> {
-    let mut row = of_filter(filter);
-    row.extend([
-        format!("{} B", bounds.stack_bytes),
-        bounds.bpf_insns.to_string(),
-        bounds.vm_insns.to_string(),
-    ]);
-    row
-}
-
-/// An object carries no bounds on insns: the verifier that takes it finds its own.
-fn of_object(filter: &FilterMeta) -> Vec<String> {
-    let mut row = of_filter(filter);
-    row.resize(row.len() + 3, UNKNOWN.to_owned());
-    row
-}
-
-fn of_filter(filter: &FilterMeta) -> Vec<String> {
-    let kept = kept(filter);
-    let group = match kept.distinct {
-        0 => format!("{} B", kept.group),
-        distinct => format!("{} B + {distinct} B a value", kept.group),
+fn row(object: &Object, filter: &FilterMeta) -> Result<Vec<String>, Failure> {
+    let cost = cost(object, filter).map_err(|error| failure(&error))?;
+    let group = match cost.kept.distinct {
+        0 => format!("{} B", cost.kept.group),
+        distinct => format!("{} B + {distinct} B a value", cost.kept.group),
     };
-    vec![
+    Ok(vec![
         filter.name.clone(),
         filter.table.clone(),
-        format!("{} B", filter.record.size),
-        format!("{} B", kept.row),
+        format!("{} B", cost.record_bytes),
+        format!("{} B", cost.kept.row),
         group,
-    ]
+        cost.bpf_insns.to_string(),
+        cost.vm_insns.to_string(),
+    ])
 }

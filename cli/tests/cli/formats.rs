@@ -58,6 +58,28 @@ fn colour_is_for_terminals_or_those_who_ask() {
 }
 
 #[test]
+fn check_says_the_same_of_a_source_and_of_its_object() {
+    let scratch = Scratch::new();
+    let text = "filter f on thread { where rate(cpu_time) > 10% emit tid }\n\
+                filter g on thread { group by uid emit uid, count(distinct pid) as n }\n";
+    let source = scratch.file("f.kf", text);
+    let object = scratch.path().join("f.o").display().to_string();
+    kfilter(["compile", &source, "-o", &object]).exits(0);
+    let said = kfilter(["check", &source]).exits(0).stdout;
+    assert_eq!(kfilter(["check", &object]).exits(0).stdout, said);
+    let cells: Vec<Vec<&str>> =
+        said.lines().map(|line| line.split("  ").map(str::trim).collect()).collect();
+    let row = |name: &str| {
+        let row = cells.iter().find(|row| row[0] == name).expect("its row");
+        row.iter().copied().filter(|cell| !cell.is_empty()).collect::<Vec<_>>()
+    };
+    // A state of 16 bytes with the allocator's head is taken from the cache of 96.
+    assert_eq!(row("f")[1..5], ["thread", "16 B", "96 B", "0 B"], "{said}");
+    assert_eq!(row("g")[3..5], ["0 B", "96 B + 96 B a value"], "{said}");
+    assert!(row("f")[5..].iter().all(|insns| insns.parse::<u32>().is_ok()), "{said}");
+}
+
+#[test]
 fn several_filters_are_told_apart() {
     let both = format!("{}{NEVER}", first());
     let said = run(&both, &[]).exits(0);

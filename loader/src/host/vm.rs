@@ -81,6 +81,19 @@ impl VmSession {
         Self::over(request, Source::Recorded(playback))
     }
 
+    /// Insns that a row takes at most, and then a group: the verifier's bound.
+    ///
+    /// # Errors
+    /// When the program is refused after all.
+    pub fn insns_max(&self) -> Result<u64, LoadError> {
+        let refuse = |reason| LoadError::Vm { filter: self.filter.clone(), reason };
+        let finish = self.groups.iter().map(|(_, finish)| finish);
+        std::iter::once(&self.rows).chain(finish).try_fold(0_u64, |sum, program| {
+            let most = program.verified(|verified| verified.max_insns()).map_err(refuse)?;
+            Ok(sum.saturating_add(most))
+        })
+    }
+
     fn over(request: &Request<'_>, source: Source) -> Result<Self, LoadError> {
         let meta = request.filter;
         let refuse = |reason| LoadError::Vm { filter: meta.name.clone(), reason };
