@@ -264,14 +264,25 @@ pub struct BpfMeta {
     /// What lets the filter sweep by itself.
     #[serde(default)]
     pub resident: Option<ResidentMeta>,
-    /// The same sweep as a program of the `iter/task`, `iter/task_file` or `iter/task_vma`
-    /// iterator, for kernels without iterators to call; absent when a column needs those. It
-    /// gives records to the same ring buffer.
+    /// The same sweep for kernels without iterators to call: programs that the kernel calls row
+    /// by row, to be read one after another. The last gives records to the same ring buffer.
     #[serde(default)]
-    pub classic: Option<String>,
+    pub classic: Vec<PassMeta>,
     /// What lets consumers read it as a file.
     #[serde(default)]
     pub reader: Option<ReaderMeta>,
+}
+
+/// One reading of a sweep that takes several.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassMeta {
+    /// The program of the `iter/task`, `iter.s/task`, `iter/task_file` or `iter/task_vma`
+    /// iterator.
+    pub program: String,
+    /// Where in `.bss` a `u64` says whether it is needed, once those before it have been read:
+    /// it is left out when that is 0. Without it, it always is.
+    #[serde(default)]
+    pub needed: Option<u32>,
 }
 
 /// What lets consumers read a filter as a file, without any privilege.

@@ -142,7 +142,7 @@ fn libbpf_relocates_to_the_same_insns() {
         Ok(session) => session,
         Err(error) => return skipped(&skip(&error).expect("load")),
     };
-    Kernel.bpf(Call::Pin { object: session.program(), path: &pins[1].0 }).unwrap();
+    Kernel.bpf(Call::Pin { object: session.program().unwrap(), path: &pins[1].0 }).unwrap();
     let [theirs, ours] = pins.each_ref().map(dump);
     assert!(theirs.as_ref().is_some_and(|text| text.lines().count() > 100));
     similar(&theirs.unwrap(), &ours.unwrap());

@@ -57,6 +57,38 @@ pub fn hosts(test: &str) -> Vec<HostKind> {
     }
 }
 
+/// How a filter is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// On a host.
+    On(HostKind),
+    /// On the bpf host with the programs that older kernels run.
+    Classic,
+}
+
+/// Each of the [`hosts`], and what the bpf host runs on older kernels.
+#[must_use]
+pub fn ways(test: &str) -> Vec<Way> {
+    let hosts = hosts(test);
+    let classic = hosts.contains(&HostKind::Bpf).then_some(Way::Classic);
+    hosts.into_iter().map(Way::On).chain(classic).collect()
+}
+
+impl Way {
+    /// Compiles and loads the first filter of `source`.
+    ///
+    /// # Panics
+    /// When the source is wrong or it cannot be loaded.
+    #[must_use]
+    pub fn load(self, source: &str) -> Running {
+        let loaded = match self {
+            Self::On(host) => Running::load(host, source, &[]),
+            Self::Classic => Running::load_classic(source).expect("every filter has them"),
+        };
+        loaded.unwrap_or_else(|error| panic!("{self:?}: {source}\n{error}"))
+    }
+}
+
 impl Running {
     /// Compiles and loads the first filter of `source`.
     ///
@@ -81,7 +113,7 @@ impl Running {
         Ok(Self { object, name, session })
     }
 
-    /// The same with the program for older kernels, whatever this kernel takes; `None` when
+    /// The same with the programs for older kernels, whatever this kernel takes; `None` when
     /// the filter has none.
     ///
     /// # Panics

@@ -3,7 +3,7 @@
 
 use kfilter_loader::HostKind;
 use kfilter_tests::program::Program;
-use kfilter_tests::run::{Record, Running, hosts, number};
+use kfilter_tests::run::{Record, Way, number, ways};
 
 const DEADLOCK: &str = "filter deadlock on thread {
     where cycle(waits_for)
@@ -14,9 +14,9 @@ const ABANDONED: &str = "filter abandoned on thread {
 }";
 
 /// The records that are about this program.
-fn about(host: HostKind, source: &str, program: &Program) -> Vec<Record> {
+fn about(way: Way, source: &str, program: &Program) -> Vec<Record> {
     let family = program.family();
-    let (records, _) = Running::load(host, source, &[]).expect("it loads").sweep();
+    let (records, _) = way.load(source).sweep();
     records.into_iter().filter(|record| family.contains(&number(record, "pid"))).collect()
 }
 
@@ -44,7 +44,7 @@ fn ring_error(records: &[Record], length: usize) -> Option<String> {
 }
 
 /// Starts `lock` in each of these ways, `(mode and kind, members)`, and expects the whole
-/// ring on both hosts.
+/// ring in every way that a filter is run.
 fn check_rings(test: &str, compiler: &str, rings: &[(&str, usize)]) {
     let programs: Vec<(String, usize, Program)> = rings
         .iter()
@@ -54,16 +54,22 @@ fn check_rings(test: &str, compiler: &str, rings: &[(&str, usize)]) {
         })
         .collect();
     let mut wrong = Vec::new();
-    for host in hosts(test) {
+    for way in ways(test) {
         for (what, length, program) in &programs {
-            let records = about(host, DEADLOCK, program);
+            if way == Way::Classic
+                && ["inner-", "half-", "outer-"].iter().any(|apart| what.starts_with(apart))
+            {
+                // Those do not ask who maps what, and other containers have the same ids.
+                continue;
+            }
+            let records = about(way, DEADLOCK, program);
             let classes = records.iter().map(|record| record["wait_class"].enum_name());
             let class = if *length == 1 { "self" } else { "cycle" };
             if !classes.clone().all(|found| found == Some(class)) {
-                wrong.push(format!("{what} on {}: not of class {class}", host.name()));
+                wrong.push(format!("{what} on {:?}: not of class {class}", way));
             }
             if let Some(error) = ring_error(&records, *length) {
-                wrong.push(format!("{what} on {}: {error}\n{records:#?}", host.name()));
+                wrong.push(format!("{what} on {:?}: {error}\n{records:#?}", way));
             }
         }
     }
@@ -155,13 +161,13 @@ fn mutexes_of_cxx_are_those_of_its_c_library() {
     });
     let innocents = ["scoped mutex", "unique mutex", "readers shared", "condition mutex"]
         .map(|mode| Program::start_by("c++ -std=c++17", "guard", &format!("{mode} 120")));
-    for host in hosts("C++") {
+    for way in ways("C++") {
         for (mode, length, program) in &programs {
-            let error = ring_error(&about(host, DEADLOCK, program), *length);
-            assert_eq!(error, None, "{mode} on {}", host.name());
+            let error = ring_error(&about(way, DEADLOCK, program), *length);
+            assert_eq!(error, None, "{mode} on {way:?}");
         }
         for program in &innocents {
-            assert_eq!(about(host, DEADLOCK, program), [], "on {}", host.name());
+            assert_eq!(about(way, DEADLOCK, program), [], "on {way:?}");
         }
     }
 }
@@ -233,9 +239,9 @@ fn a_lock_whose_owner_has_exited_is_abandoned_and_no_deadlock() {
         "leader normal",
     ] {
         let program = Program::start("lock", &format!("{what} 60"));
-        for host in hosts("abandoned") {
-            assert_eq!(about(host, ABANDONED, &program).len(), 1, "{what} on {host:?}");
-            assert_eq!(about(host, DEADLOCK, &program).len(), 0, "{what} on {host:?}");
+        for way in ways("abandoned") {
+            assert_eq!(about(way, ABANDONED, &program).len(), 1, "{what} on {way:?}");
+            assert_eq!(about(way, DEADLOCK, &program).len(), 0, "{what} on {way:?}");
         }
     }
 }
@@ -276,10 +282,10 @@ fn innocents_never_match() {
     .into_iter()
     .map(|args| (args, Program::start("lock", &format!("{args} 300"))))
     .collect();
-    for host in hosts("innocents") {
-        let mut deadlock = Running::load(host, DEADLOCK, &[]).expect("it loads");
-        let mut abandoned = Running::load(host, ABANDONED, &[]).expect("it loads");
-        let rounds = if host == HostKind::Bpf { 1000 } else { 10 };
+    for way in ways("innocents") {
+        let mut deadlock = way.load(DEADLOCK);
+        let mut abandoned = way.load(ABANDONED);
+        let rounds = if way == Way::On(HostKind::Vm) { 10 } else { 1000 };
         let families: Vec<(&str, Vec<i64>)> =
             innocents.iter().map(|(args, program)| (*args, program.family())).collect();
         for round in 0..rounds {
@@ -289,7 +295,7 @@ fn innocents_never_match() {
                     let pid = number(record, "pid");
                     let named = families.iter().find(|(_, family)| family.contains(&pid));
                     let what = named.map(|(args, _)| args);
-                    assert!(what.is_none(), "{host:?}, round {round}: {what:?} {record:#?}");
+                    assert!(what.is_none(), "{way:?}, round {round}: {what:?} {record:#?}");
                 }
             }
         }

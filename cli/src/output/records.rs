@@ -150,7 +150,7 @@ pub(crate) mod tests {
                 records: String::new(),
                 state: None,
                 resident: None,
-                classic: None,
+                classic: Vec::new(),
                 reader: None,
             },
             vm: VmMeta { program: none, row_size: 0, columns: Vec::new() },

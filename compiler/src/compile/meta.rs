@@ -59,7 +59,7 @@ pub(super) fn filter(
             records: bpf::records_map(&filter.name),
             state: (plan.state_size > 0).then(|| bpf::state_map(&filter.name)),
             resident: None,
-            classic: None,
+            classic: Vec::new(),
             reader: None,
         },
         vm: VmMeta { program: vm, row_size: plan.row_size, columns: columns.collect() },

@@ -14,6 +14,7 @@ mod sweep;
 mod waiting;
 
 use kernel_vm::abi::{RESIDENT_STATS_BYTES, SWEEP_STATS_BYTES};
+use kernel_vm::object::PassMeta;
 
 use self::columns::{Columns, Place};
 use crate::asm::JumpTooFar;
@@ -39,8 +40,8 @@ pub struct Sweep {
     pub program: Program,
     /// The same sweep for consumers that read a file.
     pub reader: Program,
-    /// The same sweep where the kernel has no iterators to call; `None` when a column needs them.
-    pub classic: Option<Program>,
+    /// The same sweep where the kernel has no iterators to call, in the order of reading.
+    pub classic: Vec<Pass>,
     /// What lets it sweep by itself.
     pub resident: resident::Resident,
     /// Its maps.
@@ -61,6 +62,23 @@ pub struct Sweep {
     pub resident_stats: u32,
     /// Bytes of stack that it needs.
     pub frame_bytes: u32,
+}
+
+/// One reading of a classic sweep.
+#[derive(Clone, Debug)]
+pub struct Pass {
+    /// The program.
+    pub program: Program,
+    /// Where in `.bss` the number is that is 0 when it may be left out.
+    pub needed: Option<u32>,
+}
+
+impl Pass {
+    /// What a loader has to know of it.
+    #[must_use]
+    pub fn meta(&self) -> PassMeta {
+        PassMeta { program: self.program.name.clone(), needed: self.needed }
+    }
 }
 
 /// Symbol of the program that sweeps for a filter.
@@ -138,16 +156,16 @@ pub fn compile(filter: &Filter, plan: &Plan, rodata: u32, bss: u32) -> Result<Sw
     let (work, _) = sweep::program(filter.table, plan, &body, &columns, &ticking)?;
     let mut resident = resident::build(&filter.name, work, &ticking)?;
     let mut subprograms = columns.subprograms()?;
-    let classic = match columns.classic() {
-        Some(columns) => {
-            let by_row = sweep::Names { way: sweep::Way::Classic, ..names.clone() };
-            let (code, _) = sweep::program(filter.table, plan, &body, &columns, &by_row)?;
-            subprograms.extend(columns.subprograms()?);
-            let (name, section) = (classic_symbol(&filter.name), classic::section(filter.table));
-            Some(Program { name, section, code })
-        }
-        None => None,
+    let by_row = sweep::Names { way: sweep::Way::Classic, ..names.clone() };
+    let row_by_row = columns.classic();
+    subprograms.extend(row_by_row.subprograms()?);
+    let mut classic = classic::passes(&filter.name, &row_by_row, &by_row)?;
+    let rows = Program {
+        name: classic_symbol(&filter.name),
+        section: classic::section(filter.table),
+        code: sweep::program(filter.table, plan, &body, &row_by_row, &by_row)?.0,
     };
+    classic.push(Pass { program: rows, needed: None });
     let mut global: Vec<(String, u8)> = columns.global().map(|name| (name, 0)).collect();
     for (function, args) in lines.functions(bss)? {
         global.push((function.name.clone(), args));

@@ -47,7 +47,7 @@ pub(crate) fn plain_meta(name: &str) -> ObjectMeta {
                 records: format!("records_{name}"),
                 state: None,
                 resident: None,
-                classic: None,
+                classic: Vec::new(),
                 reader: None,
             },
             vm: VmMeta { program: none, row_size: 16, columns: Vec::new() },

@@ -102,8 +102,17 @@ fn check_bpf(filter: &FilterMeta, object: &Object) -> Result<(), String> {
             return Err("its switch between records and lines is no number".into());
         }
     }
-    if let Some(classic) = bpf.classic.as_ref().filter(|name| object.function(name).is_none()) {
-        return Err(format!("no program `{classic}`"));
+    for pass in &bpf.classic {
+        if object.function(&pass.program).is_none() {
+            return Err(format!("no program `{}`", pass.program));
+        }
+        if let Some(offset) = pass.needed {
+            let bss = object.data_section(".bss").map_or(0, |data| data.bytes.len());
+            within(Block { offset, size: 8 }, bss, ".bss")?;
+            if offset % 8 != 0 {
+                return Err(format!("whether `{}` is needed is no number", pass.program));
+            }
+        }
     }
     match &bpf.state {
         Some(state) if map_type_of(state).is_none() => Err(format!("no map `{state}`")),

@@ -60,12 +60,12 @@ impl BpfHost {
     }
 
     /// As [`Host::load`], with the session's own type: the sweep if this kernel takes it, else
-    /// the classic program.
+    /// the classic programs.
     ///
     /// # Errors
     /// As [`Host::load`].
     pub fn load_session(&self, request: &Request<'_>) -> Result<BpfSession, LoadError> {
-        let refused = match self.load_one(request, &request.filter.bpf.sweep) {
+        let refused = match self.load_these(request, &[&request.filter.bpf.sweep]) {
             Ok(session) => return Ok(session),
             Err(error) => error,
         };
@@ -80,18 +80,20 @@ impl BpfHost {
         }
     }
 
-    /// The classic program, whether or not this kernel takes the sweep; `None` when the filter
+    /// The classic programs, whether or not this kernel takes the sweep; `None` when the filter
     /// has none.
     ///
     /// # Errors
     /// As [`Host::load`].
     #[must_use]
     pub fn load_classic(&self, request: &Request<'_>) -> Option<Result<BpfSession, LoadError>> {
-        request.filter.bpf.classic.as_ref().map(|name| self.load_one(request, name))
+        let passes = &request.filter.bpf.classic;
+        let names: Vec<&str> = passes.iter().map(|pass| pass.program.as_str()).collect();
+        (!names.is_empty()).then(|| self.load_these(request, &names))
     }
 
-    fn load_one(&self, request: &Request<'_>, name: &str) -> Result<BpfSession, LoadError> {
-        let loaded = load_programs(&*self.sys, &self.types, request, &[name], Vec::new())?;
+    fn load_these(&self, request: &Request<'_>, names: &[&str]) -> Result<BpfSession, LoadError> {
+        let loaded = load_programs(&*self.sys, &self.types, request, names, Vec::new())?;
         BpfSession::new(Rc::clone(&self.sys), request.filter, loaded)
     }
 }

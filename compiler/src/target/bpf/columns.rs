@@ -21,6 +21,7 @@ mod helper;
 mod mappings;
 mod memory;
 mod object;
+mod passes;
 mod paths;
 mod rows;
 mod sums;
@@ -31,10 +32,11 @@ mod waits;
 use kernel_vm::schema::{Column, Table};
 
 use self::group::Group;
+pub use self::passes::{Moment, Pass};
 use self::paths::Found;
 use super::kernel_types;
-use crate::asm::{Asm, JumpTooFar, Label, R0, R1, R2, R6, Reg};
-use crate::code::RelocKind;
+use crate::asm::{Asm, Cond, JumpTooFar, Label, R0, R1, R2, R6, Reg, Size};
+use crate::code::{FieldPath, RelocKind};
 use crate::object::{DataType, Map, Scratch, Subprogram};
 
 /// Where on the stack the sweep's skeleton keeps the task as its iterator gave it, for
@@ -58,6 +60,15 @@ pub const WALK_STACK_BYTES: i16 = 8;
 pub const WALK: i16 = TASK - WALK_STACK_BYTES;
 /// Where on the stack a [classic](Columns::classic) program keeps its context.
 pub const CONTEXT: i16 = -24;
+
+/// Goes to `passed` unless the thread in `r6` is its process. Loses `r1` and `r2`.
+pub fn skip_threads(asm: &mut Asm, passed: Label) {
+    for (register, member) in [(R1, "pid"), (R2, "tgid")] {
+        let path = FieldPath { root: "task_struct", path: vec![member] };
+        asm.load_field(Size::W, register, R6, path);
+    }
+    asm.jump_if(Cond::Ne, R1, R2, passed);
+}
 
 /// What the sweep of one filter reads of the kernel, and how.
 #[derive(Clone, Debug)]
@@ -115,14 +126,19 @@ impl Columns {
         self
     }
 
-    /// The same columns for a program that the kernel calls row by row, where it has no
+    /// The same columns for programs that the kernel calls row by row, where it has no
     /// iterators to call: everything is read through the pointers of the call, and no function
-    /// of the kernel is called. `None` when a column takes what only those offer.
+    /// of the kernel is called. What a row's columns take of other rows, the
+    /// [passes](Self::passes) before find.
     #[must_use]
-    pub fn classic(&self) -> Option<Self> {
-        let beyond = |group: &Group| matches!(group, Group::Waits | Group::Mappings);
-        let possible = !self.groups.iter().any(beyond);
-        possible.then(|| Self { classic: true, only_waiting: false, ..self.clone() })
+    pub fn classic(&self) -> Self {
+        Self { classic: true, only_waiting: false, ..self.clone() }
+    }
+
+    /// What has to be read before the rows, in this order, for [classic](Self::classic) columns.
+    #[must_use]
+    pub fn passes(&self) -> Vec<Pass> {
+        self.groups.iter().flat_map(|group| group.passes(self)).collect()
     }
 
     /// Whether this is [`Columns::classic`].

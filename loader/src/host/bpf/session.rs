@@ -1,7 +1,8 @@
 //! A loaded filter: run the sweep, take the records, read the statistics.
 //!
 //! A sweep is one call of the program; on kernels where it cannot walk by itself, one reading
-//! of a file, for which the kernel calls another program row by row.
+//! of a file, for which the kernel calls another program row by row, or of several one after
+//! another.
 //!
 //! **Invariant**: records that the program counted as dropped stay counted; a record of
 //! another size than the filter's is never handed out.
@@ -14,7 +15,7 @@ use crate::record::RecordBatch;
 use crate::sys::ring::{Ring, page_bytes};
 use crate::sys::{Call, Errno, SharedMemory, Sys, SyscallError};
 use kernel_vm::abi::SweepStats;
-use kernel_vm::object::FilterMeta;
+use kernel_vm::object::{FilterMeta, PassMeta};
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -30,14 +31,29 @@ pub struct BpfSession {
     sys: Rc<dyn Sys>,
     filter: String,
     record_size: usize,
-    program: OwnedFd,
-    /// What the file to read is made of, when the kernel walks.
-    rows: Option<OwnedFd>,
+    way: Way,
     /// None when no program of the filter emits: its condition can never hold.
     ring: Option<Ring>,
     stats: Stats,
     /// Keeps the maps and the types alive as long as the program.
     loaded: Loaded,
+}
+
+/// How a sweep is made.
+enum Way {
+    /// The program walks.
+    Call(OwnedFd),
+    /// The kernel walks, once for each of these.
+    Read(Vec<Reading>),
+}
+
+/// What a file to read is made of.
+struct Reading {
+    link: OwnedFd,
+    /// Where in `.bss` it says whether it is to be read.
+    needed: Option<usize>,
+    /// What the link runs.
+    program: OwnedFd,
 }
 
 impl std::fmt::Debug for BpfSession {
@@ -47,7 +63,7 @@ impl std::fmt::Debug for BpfSession {
 }
 
 impl BpfSession {
-    /// A session over the first of the `loaded` programs, the sweep or the classic one.
+    /// A session over the first of the `loaded` programs, the sweep, or over all classic ones.
     ///
     /// # Errors
     /// [`LoadError`] when a map is missing or cannot be mapped.
@@ -73,33 +89,35 @@ impl BpfSession {
             .map_shared(bss.fd.as_fd(), 0, bytes, false)
             .map_err(LoadError::syscall("mapping the statistics"))?;
         let stats = Stats { memory, offset: filter.stats.offset as usize };
-        if loaded.programs.is_empty() {
-            return Err(missing(&filter.bpf.sweep));
-        }
-        let program = loaded.programs.swap_remove(0);
-        let rows = match loaded.kind {
-            ProgramKind::Syscall => None,
+        let mut programs = std::mem::take(&mut loaded.programs).into_iter();
+        let way = match loaded.kind {
+            ProgramKind::Syscall => {
+                Way::Call(programs.next().ok_or_else(|| missing(&filter.bpf.sweep))?)
+            }
             ProgramKind::IterTask { .. } | ProgramKind::IterTaskFile | ProgramKind::IterTaskVma => {
-                let link = Call::LinkCreateIter { program: program.as_fd(), tid: 0 };
-                Some(sys.bpf_fd(link).map_err(LoadError::syscall("linking the program"))?)
+                let passes = programs.zip(&filter.bpf.classic);
+                let link = |(program, pass)| Reading::new(&*sys, program, pass);
+                Way::Read(passes.map(link).collect::<Result<_, _>>()?)
             }
         };
         Ok(Self {
             sys,
             filter: filter.name.clone(),
             record_size: filter.record.size as usize,
-            program,
-            rows,
+            way,
             ring,
             stats,
             loaded,
         })
     }
 
-    /// The program that makes a sweep.
+    /// The program that makes a sweep, or the one that is called for its rows.
     #[must_use]
-    pub fn program(&self) -> BorrowedFd<'_> {
-        self.program.as_fd()
+    pub fn program(&self) -> Option<BorrowedFd<'_>> {
+        match &self.way {
+            Way::Call(program) => Some(program.as_fd()),
+            Way::Read(all) => all.last().map(|reading| reading.program.as_fd()),
+        }
     }
 
     /// The maps of the filter.
@@ -117,11 +135,12 @@ impl BpfSession {
     /// Runs the program until it has made a sweep.
     fn run(&self) -> Result<(), LoadError> {
         let doing = || LoadError::syscall(format!("sweeping with filter `{}`", self.filter));
-        if let Some(rows) = &self.rows {
-            return self.read_through(rows).map_err(doing());
-        }
+        let program = match &self.way {
+            Way::Call(program) => program,
+            Way::Read(all) => return self.read_all(all).map_err(doing()),
+        };
         for _ in 0..BUSY_TRIES_MAX {
-            match self.sys.bpf_number(Call::ProgRun(self.program.as_fd())) {
+            match self.sys.bpf_number(Call::ProgRun(program.as_fd())) {
                 Ok(0) => return Ok(()),
                 Ok(1) => {}
                 Ok(code) => {
@@ -138,10 +157,31 @@ impl BpfSession {
     }
 }
 
+impl Reading {
+    fn new(sys: &dyn Sys, program: OwnedFd, pass: &PassMeta) -> Result<Self, LoadError> {
+        let link = Call::LinkCreateIter { program: program.as_fd(), tid: 0 };
+        let link = sys
+            .bpf_fd(link)
+            .map_err(LoadError::syscall(format!("linking program `{}`", pass.program)))?;
+        Ok(Self { link, needed: pass.needed.map(|offset| offset as usize), program })
+    }
+}
+
 impl BpfSession {
+    /// Reads what is needed, in order.
+    fn read_all(&self, all: &[Reading]) -> Result<(), SyscallError> {
+        for reading in all {
+            let needed = |offset| self.stats.memory.load(offset).is_none_or(|word| word != 0);
+            if reading.needed.is_none_or(needed) {
+                self.read_through(&reading.link)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Has the kernel go over all rows, by reading a file that has nothing in it.
-    fn read_through(&self, rows: &OwnedFd) -> Result<(), SyscallError> {
-        let mut file = File::from(self.sys.bpf_fd(Call::IterCreate(rows.as_fd()))?);
+    fn read_through(&self, link: &OwnedFd) -> Result<(), SyscallError> {
+        let mut file = File::from(self.sys.bpf_fd(Call::IterCreate(link.as_fd()))?);
         loop {
             match file.read(&mut [0; 64]) {
                 Ok(0) => return Ok(()),

@@ -11,7 +11,7 @@ use kernel_vm::abi::SweepStats;
 use super::cputime::{self, Half};
 use super::paths::Found;
 use super::sums::Sum;
-use super::{Columns, TASK, WALK, field, files, mappings, memory, rows, sums, waits};
+use super::{Columns, Pass, TASK, WALK, field, files, mappings, memory, rows, sums, waits};
 use crate::asm::{AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R6, R7, Reg, Size};
 use crate::object::{Map, Subprogram};
 
@@ -85,7 +85,7 @@ impl Group {
     pub(super) fn maps(self, filter: &str) -> Vec<Map> {
         match self {
             Self::Memory => vec![memory::map(filter)],
-            Self::Mappings => vec![mappings::map(filter)],
+            Self::Mappings => mappings::maps(filter),
             Self::Waits => waits::maps(filter),
             Self::Sums | Self::Files | Self::Row => Vec::new(),
         }
@@ -102,6 +102,15 @@ impl Group {
         }
     }
 
+    /// What it has to find out before the rows are read, for classic columns.
+    pub(super) fn passes(self, columns: &Columns) -> Vec<Pass> {
+        match self {
+            Self::Mappings => vec![mappings::PASS],
+            Self::Waits => waits::passes(columns),
+            Self::Sums | Self::Memory | Self::Files | Self::Row => Vec::new(),
+        }
+    }
+
     /// The name of its function if that is global.
     pub(super) fn global(self, columns: &Columns) -> Option<String> {
         let global = self.is_global() && !columns.is_classic();
@@ -111,6 +120,8 @@ impl Group {
     pub(super) fn sweep_start(self, columns: &Columns, asm: &mut Asm) {
         match self {
             Self::Memory => memory::sweep_start(columns, asm),
+            // The passes have done it.
+            Self::Waits if columns.is_classic() => (),
             Self::Waits => waits::sweep_start(columns, asm),
             Self::Sums | Self::Files | Self::Mappings | Self::Row => (),
         }

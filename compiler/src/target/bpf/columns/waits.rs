@@ -23,7 +23,10 @@ mod cycles;
 mod graph;
 mod lock;
 mod lock32;
+mod passes;
 mod sharers;
+
+pub(super) use self::passes::passes;
 
 use std::mem::offset_of;
 
@@ -106,7 +109,9 @@ mod candidate {
     pub(super) const IS_32: i16 = 232;
     /// Of a lock that processes share: the inode that it lies in.
     pub(super) const OBJECT: i16 = 240;
-    pub(super) const BYTES: i16 = 248;
+    /// The second look has found all as it was; only classic programs ask.
+    pub(super) const CONFIRMED: i16 = 248;
+    pub(super) const BYTES: i16 = 256;
 }
 
 /// Offsets of a node's words: the value of the hash map.
@@ -235,6 +240,9 @@ fn waits(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
         field::load(&mut asm, R1, R6, ("task_struct", &["pid"]));
         asm.store(Size::Dw, FP, KEY + 8, R1);
         find_node(columns, &mut asm, KEY, none);
+        asm.load(Size::Dw, R2, R0, node::START);
+        field::load(&mut asm, R1, R6, ("task_struct", &["start_boottime"]));
+        asm.jump_if(Cond::Ne, R1, R2, none);
         asm.load(Size::Dw, R1, R0, node::CANDIDATE);
     }
     candidate_before(columns, &mut asm, R1, none);

@@ -1,9 +1,9 @@
 //! The walk over all threads that notes who waits for what may be a lock.
 
+use super::super::Columns;
 use super::super::field::{self, Hop};
 use super::super::group;
 use super::super::helper::stack_address;
-use super::super::{Columns, untrusted};
 use super::candidate as at;
 use super::lock::LOCK_PI;
 use super::{COUNT, THREADS, add, block, candidate, count_dropped, inner_id};
@@ -44,8 +44,13 @@ const ADDRESS: i16 = -40;
 const TIMEOUT: i16 = -48;
 const IS_32: i16 = -56;
 
-/// The walk.
+/// The walk, or its step in classic programs.
 pub(super) fn subprograms(columns: &Columns) -> Result<Vec<Subprogram>, JumpTooFar> {
+    Ok(vec![if columns.is_classic() { step(columns)? } else { walk(columns)? }])
+}
+
+/// `u64 collect()`: notes all threads that look like it.
+fn walk(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     let mut asm = Asm::new();
     let (next, end) = (asm.label(), asm.label());
     asm.call_kfunc("bpf_rcu_read_lock");
@@ -53,20 +58,43 @@ pub(super) fn subprograms(columns: &Columns) -> Result<Vec<Subprogram>, JumpTooF
     asm.bind(next);
     advance(&mut asm, end);
     asm.mov(R6, R0);
-    block(columns, &mut asm, R7);
-    add(&mut asm, R7, group::result(THREADS), 1, R1);
-    blocked(&mut asm, R6, next);
-    asm.mov(R1, R6);
-    asm.call_helper(TASK_PT_REGS);
-    asm.mov(R8, R0);
-    looks_like_a_lock(&mut asm, next);
-    note(columns, &mut asm, next);
+    look_at(columns, &mut asm, next);
     asm.jump(next);
     asm.bind(end);
     finish(&mut asm);
     asm.load_imm(R0, 0);
     asm.exit();
-    Ok(vec![Subprogram { name: columns.function("collect"), code: asm.finish()? }])
+    Ok(Subprogram { name: columns.function("collect"), code: asm.finish()? })
+}
+
+/// `u64 collect(task)`: notes a thread that looks like it, and reads the lock, which a program
+/// that may sleep can do at once.
+fn step(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
+    let mut asm = Asm::new();
+    let end = asm.label();
+    asm.mov(R6, R1);
+    look_at(columns, &mut asm, end);
+    asm.load(Size::Dw, R1, R7, group::result(COUNT));
+    asm.alu_imm(AluOp::Sub, R1, 1);
+    asm.mov(R2, R6);
+    asm.call_subprog(&columns.function("ask"));
+    asm.bind(end);
+    asm.load_imm(R0, 0);
+    asm.exit();
+    Ok(Subprogram { name: columns.function("collect"), code: asm.finish()? })
+}
+
+/// Notes the thread in `r6` if it looks like it, or else goes to `next`. The block is in `r7`
+/// behind it; all other registers are lost.
+fn look_at(columns: &Columns, asm: &mut Asm, next: Label) {
+    block(columns, asm, R7);
+    add(asm, R7, group::result(THREADS), 1, R1);
+    blocked(asm, R6, next);
+    asm.mov(R1, R6);
+    asm.call_helper(TASK_PT_REGS);
+    asm.mov(R8, R0);
+    looks_like_a_lock(asm, next);
+    note(columns, asm, next);
 }
 
 /// Begins a walk over all threads, with the iterator at the top of the stack.
@@ -228,7 +256,7 @@ fn note(columns: &Columns, asm: &mut Asm, next: Label) {
     asm.bind(there);
     asm.mov(R7, R0);
     asm.mov(R1, R6);
-    untrusted(asm, "task_struct");
+    columns.untrusted(asm, "task_struct");
     asm.mov(R6, R0);
     asm.store(Size::Dw, R7, at::OPERATION, R9);
     inner_id(asm, R6, next);
@@ -262,6 +290,7 @@ fn note(columns: &Columns, asm: &mut Asm, next: Label) {
         at::CYCLE_ID,
         at::LENGTH,
         at::BROKEN,
+        at::CONFIRMED,
     ] {
         asm.store_imm(Size::Dw, R7, offset, 0);
     }

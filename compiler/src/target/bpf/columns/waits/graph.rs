@@ -1,6 +1,6 @@
 //! The phase in its order, and who the owners are.
 
-use super::super::field;
+use super::super::field::{self, Hop};
 use super::super::group;
 use super::super::helper::{
     MAP_DELETE, MAP_UPDATE, UPDATE_IF_ABSENT, call_loop_of_r1, increment, stack_address,
@@ -10,7 +10,7 @@ use super::candidate as at;
 use super::cycles;
 use super::{
     COUNT, KEY_BYTES, THREADS, WANTED, add, block, candidate, candidate_before, collect,
-    count_dropped, ends, find_node, inner_id, node, sharers,
+    count_dropped, ends, find_node, inner_id, node, passes, sharers,
 };
 use crate::asm::{
     AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R4, R6, R7, R8, R9, Size,
@@ -25,19 +25,22 @@ const THREAD_ID_MAX: i32 = 4 << 20;
 
 /// The phase and its parts.
 pub(super) fn subprograms(columns: &Columns) -> Result<Vec<Subprogram>, JumpTooFar> {
-    Ok(vec![
-        phase(columns)?,
+    let mut all = vec![
         forget(columns)?,
         ask(columns)?,
         want(columns)?,
-        search(columns)?,
         resolve(columns)?,
         cycles::colour(columns)?,
         cycles::step(columns)?,
         cycles::measure(columns)?,
         cycles::mark(columns)?,
-        confirm(columns)?,
-    ])
+    ];
+    if columns.is_classic() {
+        all.extend(passes::subprograms(columns)?);
+    } else {
+        all.extend([phase(columns)?, search(columns)?, confirm(columns)?]);
+    }
+    Ok(all)
 }
 
 /// `u64 wait_graph()`: everything, in order.
@@ -45,10 +48,7 @@ fn phase(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     let mut asm = Asm::new();
     let (end, at_home) = (asm.label(), asm.label());
     block(columns, &mut asm, R7);
-    for_each(columns, &mut asm, "forget");
-    for word in [COUNT, THREADS, WANTED] {
-        asm.store_imm(Size::Dw, R7, group::result(word), 0);
-    }
+    begin(columns, &mut asm);
     asm.call_subprog(&columns.function("collect"));
     asm.load(Size::Dw, R1, R7, group::result(COUNT));
     asm.jump_if_imm(Cond::Eq, R1, 0, end);
@@ -67,8 +67,16 @@ fn phase(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     subprogram(columns, "wait_graph", asm)
 }
 
+/// Forgets the sweep before; the block is in `r7`.
+pub(super) fn begin(columns: &Columns, asm: &mut Asm) {
+    for_each(columns, asm, "forget");
+    for word in [COUNT, THREADS, WANTED] {
+        asm.store_imm(Size::Dw, R7, group::result(word), 0);
+    }
+}
+
 /// Calls a function with the number of each candidate; the block is in `r7`.
-fn for_each(columns: &Columns, asm: &mut Asm, function: &str) {
+pub(super) fn for_each(columns: &Columns, asm: &mut Asm, function: &str) {
     asm.load(Size::Dw, R1, R7, group::result(COUNT));
     call_loop_of_r1(asm, &columns.function(function));
 }
@@ -102,12 +110,18 @@ fn forget(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     subprogram(columns, "forget", asm)
 }
 
-/// `u64 ask(candidate)`: reads the lock and makes the candidate a node.
+/// `u64 ask(candidate)`: reads the lock and makes the candidate a node. A classic one takes the
+/// task as well.
 fn ask(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     let mut asm = Asm::new();
     let (go_on, stop, release) = (asm.label(), asm.label(), asm.label());
-    enter(columns, &mut asm, stop);
-    hold(&mut asm, go_on, release);
+    if columns.is_classic() {
+        asm.mov(R8, R2);
+        enter(columns, &mut asm, stop);
+    } else {
+        enter(columns, &mut asm, stop);
+        hold(&mut asm, go_on, release);
+    }
     asm.mov(R1, R6);
     asm.mov(R2, R8);
     asm.call_subprog(&columns.function("lock_owner"));
@@ -132,15 +146,17 @@ fn ask(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
         asm.bind(stored);
     }
     asm.bind(release);
-    asm.mov(R1, R8);
-    asm.call_kfunc("bpf_task_release");
+    if !columns.is_classic() {
+        asm.mov(R1, R8);
+        asm.call_kfunc("bpf_task_release");
+    }
     ends(&mut asm, go_on, stop);
     subprogram(columns, "ask", asm)
 }
 
 /// `u64 want(candidate)`: asks for the owner of a lock that processes share, and for one in
 /// another pid namespace, if it does not wait itself; in the first one the kernel finds
-/// threads by their id.
+/// threads by their id, unless the program is a classic one.
 fn want(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     let mut asm = Asm::new();
     let (go_on, stop) = (asm.label(), asm.label());
@@ -159,8 +175,10 @@ fn want(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     }
     asm.jump(wanted);
     asm.bind(private);
-    asm.load(Size::Dw, R1, R6, at::LEVEL);
-    asm.jump_if_imm(Cond::Eq, R1, 0, go_on);
+    if !columns.is_classic() {
+        asm.load(Size::Dw, R1, R6, at::LEVEL);
+        asm.jump_if_imm(Cond::Eq, R1, 0, go_on);
+    }
     key(&mut asm, Space::Of(at::NAMESPACE), at::OWNER);
     put_node(columns, &mut asm, UPDATE_IF_ABSENT);
     asm.jump_if_imm(Cond::Ne, R0, 0, go_on);
@@ -173,23 +191,35 @@ fn want(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
 
 /// `u64 search()`: looks for the owners that are wanted.
 fn search(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
-    // Below the iterator.
-    const KEY: i16 = -24 - KEY_BYTES;
-    const LEVEL: i16 = KEY - 8;
-    const ANY_KEY: i16 = LEVEL - KEY_BYTES;
     let mut asm = Asm::new();
-    let (next, end, unshared) = (asm.label(), asm.label(), asm.label());
+    let (next, end) = (asm.label(), asm.label());
     asm.call_kfunc("bpf_rcu_read_lock");
     collect::start(&mut asm);
     asm.bind(next);
     collect::advance(&mut asm, end);
     asm.mov(R7, R0);
-    asm.mov(R1, R0);
-    untrusted(&mut asm, "task_struct");
+    look_for(columns, &mut asm, next);
+    asm.jump(next);
+    asm.bind(end);
+    collect::finish(&mut asm);
+    asm.load_imm(R0, 0);
+    asm.exit();
+    subprogram(columns, "search", asm)
+}
+
+/// Tells those who want the thread in `r7` that it is there; goes to `next` when nobody does.
+/// Loses all registers and what is below an iterator at the top of the stack.
+pub(super) fn look_for(columns: &Columns, asm: &mut Asm, next: Label) {
+    const KEY: i16 = -24 - KEY_BYTES;
+    const LEVEL: i16 = KEY - 8;
+    const ANY_KEY: i16 = LEVEL - KEY_BYTES;
+    let unshared = asm.label();
+    asm.mov(R1, R7);
+    columns.untrusted(asm, "task_struct");
     asm.mov(R6, R0);
-    field::load(&mut asm, R1, R6, ("task_struct", &["exit_state"]));
+    field::load(asm, R1, R6, ("task_struct", &["exit_state"]));
     asm.jump_if_imm(Cond::Ne, R1, 0, next);
-    inner_id(&mut asm, R6, next);
+    inner_id(asm, R6, next);
     asm.store(Size::Dw, FP, LEVEL, R1);
     asm.store(Size::Dw, FP, KEY, R2);
     for key in [KEY, ANY_KEY] {
@@ -197,29 +227,28 @@ fn search(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     }
     asm.store_imm(Size::Dw, FP, ANY_KEY, sharers::ANY);
     // The kernel's own threads and those that are about to end share nothing.
-    field::load(&mut asm, R1, R6, ("task_struct", &["mm"]));
+    field::load(asm, R1, R6, ("task_struct", &["mm"]));
     asm.jump_if_imm(Cond::Eq, R1, 0, unshared);
-    find_node(columns, &mut asm, ANY_KEY, unshared);
+    find_node(columns, asm, ANY_KEY, unshared);
     asm.mov(R1, R7);
     asm.load(Size::Dw, R2, FP, ANY_KEY + 8);
-    field::load(&mut asm, R3, R6, ("task_struct", &["pid"]));
-    asm.call_subprog(&columns.symbol("sharer"));
+    field::load(asm, R3, R6, ("task_struct", &["pid"]));
+    asm.call_subprog(&columns.function("sharer"));
     asm.bind(unshared);
-    asm.load(Size::Dw, R1, FP, LEVEL);
-    asm.jump_if_imm(Cond::Eq, R1, 0, next);
-    find_node(columns, &mut asm, KEY, next);
-    field::load(&mut asm, R1, R6, ("task_struct", &["pid"]));
-    asm.store(Size::Dw, R0, node::TID, R1);
-    field::load(&mut asm, R1, R6, ("task_struct", &["mm"]));
-    asm.store(Size::Dw, R0, node::SPACE, R1);
-    field::load(&mut asm, R1, R6, ("task_struct", &["start_boottime"]));
-    asm.store(Size::Dw, R0, node::START, R1);
-    asm.jump(next);
-    asm.bind(end);
-    collect::finish(&mut asm);
-    asm.load_imm(R0, 0);
-    asm.exit();
-    subprogram(columns, "search", asm)
+    if !columns.is_classic() {
+        asm.load(Size::Dw, R1, FP, LEVEL);
+        asm.jump_if_imm(Cond::Eq, R1, 0, next);
+    }
+    find_node(columns, asm, KEY, next);
+    const KNOWN: [(i16, Hop); 3] = [
+        (node::TID, ("task_struct", &["pid"])),
+        (node::SPACE, ("task_struct", &["mm"])),
+        (node::START, ("task_struct", &["start_boottime"])),
+    ];
+    for (word, hop) in KNOWN {
+        field::load(asm, R1, R6, hop);
+        asm.store(Size::Dw, R0, word, R1);
+    }
 }
 
 /// `u64 resolve(candidate)`: who the owner is, if it still is.
@@ -267,25 +296,13 @@ fn resolve(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.jump(go_on);
 
     asm.bind(elsewhere);
-    asm.load(Size::Dw, R1, R6, at::LEVEL);
-    asm.jump_if_imm(Cond::Ne, R1, 0, gone);
-    asm.load(Size::Dw, R1, R6, at::OWNER);
-    asm.call_kfunc("bpf_task_from_pid");
-    asm.jump_if_imm(Cond::Eq, R0, 0, gone);
-    asm.mov(R7, R0);
-    asm.mov(R1, R7);
-    untrusted(&mut asm, "task_struct");
-    asm.mov(R8, R0);
-    field::load(&mut asm, R9, R8, ("task_struct", &["exit_state"]));
-    field::load(&mut asm, R1, R8, ("task_struct", &["start_boottime"]));
-    field::load(&mut asm, R8, R8, ("task_struct", &["mm"]));
-    asm.mov(R2, R7);
-    asm.mov(R7, R1);
-    asm.mov(R1, R2);
-    asm.call_kfunc("bpf_task_release");
-    asm.jump_if_imm(Cond::Ne, R9, 0, gone);
-    asm.load_imm(R9, 0);
-    asm.jump(compare);
+    if columns.is_classic() {
+        // Whoever was wanted has a node; this one found no room.
+        asm.jump(unknown);
+    } else {
+        owner_by_id(&mut asm, gone);
+        asm.jump(compare);
+    }
     asm.bind(gone);
     asm.store_imm(Size::Dw, R6, at::ABANDONED, 1);
     // Of another namespace's dead only the number there is known, which is nobody here.
@@ -296,48 +313,89 @@ fn resolve(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     subprogram(columns, "resolve", asm)
 }
 
+/// The owner of the candidate in `r6` whose id the host gave: `r8 =` its memory, `r7 =` its
+/// start and `r9 = 0`, as it does not wait; or goes to `gone`.
+fn owner_by_id(asm: &mut Asm, gone: Label) {
+    asm.load(Size::Dw, R1, R6, at::LEVEL);
+    asm.jump_if_imm(Cond::Ne, R1, 0, gone);
+    asm.load(Size::Dw, R1, R6, at::OWNER);
+    asm.call_kfunc("bpf_task_from_pid");
+    asm.jump_if_imm(Cond::Eq, R0, 0, gone);
+    asm.mov(R7, R0);
+    asm.mov(R1, R7);
+    untrusted(asm, "task_struct");
+    asm.mov(R8, R0);
+    field::load(asm, R9, R8, ("task_struct", &["exit_state"]));
+    field::load(asm, R1, R8, ("task_struct", &["start_boottime"]));
+    field::load(asm, R8, R8, ("task_struct", &["mm"]));
+    asm.mov(R2, R7);
+    asm.mov(R7, R1);
+    asm.mov(R1, R2);
+    asm.call_kfunc("bpf_task_release");
+    asm.jump_if_imm(Cond::Ne, R9, 0, gone);
+    asm.load_imm(R9, 0);
+}
+
 /// `u64 confirm(candidate)`: the second look at members of cycles and at abandoned locks.
 fn confirm(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     let mut asm = Asm::new();
     let (go_on, stop, release) = (asm.label(), asm.label(), asm.label());
-    let (look, changed, changed_held, in_cycle) =
-        (asm.label(), asm.label(), asm.label(), asm.label());
+    let (changed, changed_held) = (asm.label(), asm.label());
     enter(columns, &mut asm, stop);
-    for member in [at::CYCLE, at::ABANDONED] {
-        asm.load(Size::Dw, R1, R6, member);
-        asm.jump_if_imm(Cond::Ne, R1, 0, look);
-    }
-    asm.jump(go_on);
-    asm.bind(look);
+    only_suspects(&mut asm, go_on);
     hold(&mut asm, changed, changed_held);
-    collect::blocked(&mut asm, R8, changed_held);
-    field::load(&mut asm, R1, R8, ("task_struct", &["nvcsw"]));
-    field::load(&mut asm, R2, R8, ("task_struct", &["nivcsw"]));
-    asm.alu(AluOp::Add, R1, R2);
-    asm.load(Size::Dw, R2, R6, at::SWITCHES);
-    asm.jump_if(Cond::Ne, R1, R2, changed_held);
-    asm.mov(R1, R6);
-    asm.mov(R2, R8);
-    asm.call_subprog(&columns.function("lock_owner"));
-    asm.load(Size::Dw, R1, R6, at::OWNER);
-    asm.jump_if(Cond::Eq, R0, R1, release);
+    look_again(columns, &mut asm, changed_held);
+    asm.jump(release);
     asm.bind(changed_held);
     asm.mov(R1, R8);
     asm.call_kfunc("bpf_task_release");
     asm.bind(changed);
-    asm.load(Size::Dw, R1, R6, at::CYCLE);
-    asm.jump_if_imm(Cond::Ne, R1, 0, in_cycle);
-    asm.store_imm(Size::Dw, R6, at::ABANDONED, 0);
-    asm.jump(go_on);
-    asm.bind(in_cycle);
-    candidate_before(columns, &mut asm, R1, go_on);
-    asm.store_imm(Size::Dw, R0, at::BROKEN, 1);
+    acquit(columns, &mut asm, go_on);
     asm.jump(go_on);
     asm.bind(release);
     asm.mov(R1, R8);
     asm.call_kfunc("bpf_task_release");
     ends(&mut asm, go_on, stop);
     subprogram(columns, "confirm", asm)
+}
+
+/// Goes to `other` unless the candidate in `r6` is in a cycle or its lock abandoned. Loses `r1`.
+pub(super) fn only_suspects(asm: &mut Asm, other: Label) {
+    let look = asm.label();
+    for member in [at::CYCLE, at::ABANDONED] {
+        asm.load(Size::Dw, R1, R6, member);
+        asm.jump_if_imm(Cond::Ne, R1, 0, look);
+    }
+    asm.jump(other);
+    asm.bind(look);
+}
+
+/// Goes to `changed` unless the candidate in `r6`, whose task is in `r8`, has not run and waits
+/// for whom it waited for.
+pub(super) fn look_again(columns: &Columns, asm: &mut Asm, changed: Label) {
+    collect::blocked(asm, R8, changed);
+    field::load(asm, R1, R8, ("task_struct", &["nvcsw"]));
+    field::load(asm, R2, R8, ("task_struct", &["nivcsw"]));
+    asm.alu(AluOp::Add, R1, R2);
+    asm.load(Size::Dw, R2, R6, at::SWITCHES);
+    asm.jump_if(Cond::Ne, R1, R2, changed);
+    asm.mov(R1, R6);
+    asm.mov(R2, R8);
+    asm.call_subprog(&columns.function("lock_owner"));
+    asm.load(Size::Dw, R1, R6, at::OWNER);
+    asm.jump_if(Cond::Ne, R0, R1, changed);
+}
+
+/// Says nothing of the candidate in `r6`, or of its whole cycle. May go to `done`.
+pub(super) fn acquit(columns: &Columns, asm: &mut Asm, done: Label) {
+    let in_cycle = asm.label();
+    asm.load(Size::Dw, R1, R6, at::CYCLE);
+    asm.jump_if_imm(Cond::Ne, R1, 0, in_cycle);
+    asm.store_imm(Size::Dw, R6, at::ABANDONED, 0);
+    asm.jump(done);
+    asm.bind(in_cycle);
+    candidate_before(columns, asm, R1, done);
+    asm.store_imm(Size::Dw, R0, at::BROKEN, 1);
 }
 
 /// The start of a function for each candidate: the candidate in `r6`, its number in `r7`.

@@ -15,7 +15,7 @@
 //! points to it or to its kind.
 
 use super::super::Columns;
-use super::super::helper::stack_address;
+use super::super::helper::{Rounds, stack_address};
 use super::candidate::{
     EXPECTED, FUTEX, INNER_TID, IS_32, LOCK, OPERATION, OWNER, PARKED, REGISTERS, SHARED, STACK,
 };
@@ -83,7 +83,7 @@ pub(super) fn subprogram(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.mov(R7, R2);
     asm.load(Size::Dw, R3, R6, IS_32);
     asm.jump_if_imm(Cond::Eq, R3, 0, is_64);
-    asm.call_subprog(&columns.symbol("lock_owner_32"));
+    asm.call_subprog(&columns.function("lock_owner_32"));
     asm.exit();
     asm.bind(is_64);
     asm.load(Size::Dw, R1, R6, PARKED);
@@ -134,7 +134,7 @@ pub(super) fn subprogram(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.bind(of_musl);
     musl_inherits(&mut asm, none);
     asm.bind(parked);
-    refused(&mut asm, none);
+    refused(&mut asm, Rounds::new(columns, ITERATOR, REGISTER_COUNT + STACK_POINTERS), none);
     asm.bind(none);
     asm.load_imm(R0, 0);
     asm.exit();
@@ -177,18 +177,12 @@ pub(super) fn found(asm: &mut Asm, before: i16, flags: Reg, shared: i32) {
 /// The mutex that a parked thread did not get: the first that its registers or its stack
 /// point to and that somebody else owns, or else one of its own, which it tried to lock
 /// again.
-fn refused(asm: &mut Asm, none: Label) {
+fn refused(asm: &mut Asm, places: Rounds, none: Label) {
     let (next, end, on_stack, look) = (asm.label(), asm.label(), asm.label(), asm.label());
     asm.store_imm(Size::Dw, R6, FUTEX, 0);
-    stack_address(asm, R1, ITERATOR);
-    asm.load_imm(R2, 0);
-    asm.load_imm(R3, i64::from(REGISTER_COUNT + STACK_POINTERS));
-    asm.call_kfunc("bpf_iter_num_new");
+    places.start(asm);
     asm.bind(next);
-    stack_address(asm, R1, ITERATOR);
-    asm.call_kfunc("bpf_iter_num_next");
-    asm.jump_if_imm(Cond::Eq, R0, 0, end);
-    asm.load(Size::W, R1, R0, 0);
+    places.next(asm, end);
     asm.jump_if_imm(Cond::Ge, R1, REGISTER_COUNT, on_stack);
     asm.alu_imm(AluOp::Lsh, R1, 3);
     asm.mov(R2, R6);
@@ -204,12 +198,11 @@ fn refused(asm: &mut Asm, none: Label) {
     asm.load(Size::Dw, R8, FP, BUFFER);
     asm.bind(look);
     for distance in [KIND_OFFSET, 0] {
-        refused_at(asm, distance);
+        refused_at(asm, places, distance);
     }
     asm.jump(next);
     asm.bind(end);
-    stack_address(asm, R1, ITERATOR);
-    asm.call_kfunc("bpf_iter_num_destroy");
+    places.end(asm);
     asm.load(Size::Dw, R1, R6, FUTEX);
     asm.jump_if_imm(Cond::Eq, R1, 0, none);
     asm.store(Size::Dw, R6, LOCK, R1);
@@ -219,7 +212,7 @@ fn refused(asm: &mut Asm, none: Label) {
 
 /// Ends the function if somebody else owns an inheriting mutex at `distance` before the
 /// address in `r8`; one of its own is noted.
-fn refused_at(asm: &mut Asm, distance: i32) {
+fn refused_at(asm: &mut Asm, places: Rounds, distance: i32) {
     let (other, own, of_musl, owned) = (asm.label(), asm.label(), asm.label(), asm.label());
     asm.mov(R3, R8);
     asm.alu_imm(AluOp::Sub, R3, distance);
@@ -256,8 +249,7 @@ fn refused_at(asm: &mut Asm, distance: i32) {
     asm.alu_imm(AluOp::And, R9, KIND_SHARED);
     asm.store(Size::Dw, R6, SHARED, R9);
     asm.mov(R8, R0);
-    stack_address(asm, R1, ITERATOR);
-    asm.call_kfunc("bpf_iter_num_destroy");
+    places.end(asm);
     asm.mov(R0, R8);
     asm.exit();
     asm.bind(own);

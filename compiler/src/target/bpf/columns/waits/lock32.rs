@@ -11,7 +11,7 @@
 //! A refused mutex is found on the stack, where functions of 32 bits get their arguments.
 
 use super::super::Columns;
-use super::super::helper::stack_address;
+use super::super::helper::Rounds;
 use super::candidate::{EXPECTED, FUTEX, INNER_TID, LOCK, OPERATION, PARKED, SHARED, STACK};
 use super::lock::{
     BUFFER, CONTENDED, ITERATOR, KIND_BITS, KIND_INHERIT, KIND_ROBUST, KIND_SHARED, KIND_TYPE,
@@ -24,7 +24,7 @@ use crate::object::Subprogram;
 const MUTEX_BYTES: i64 = 24;
 const KIND_OFFSET: i32 = 12;
 /// Stack of a refused thread that is searched, in pointers.
-const STACK_POINTERS: i64 = 96;
+const STACK_POINTERS: i32 = 96;
 /// What may be set in a rwlock's flags: which side it prefers, and that processes share it.
 const RWLOCK_FLAGS: i32 = 0x103;
 const RWLOCK_SHARED: i32 = 0x100;
@@ -76,11 +76,11 @@ pub(super) fn subprogram(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     rwlock(&mut asm, WRPHASE_FUTEX, 3);
     asm.jump(none);
     asm.bind(parked);
-    refused(&mut asm, none);
+    refused(&mut asm, Rounds::new(columns, ITERATOR, STACK_POINTERS), none);
     asm.bind(none);
     asm.load_imm(R0, 0);
     asm.exit();
-    Ok(Subprogram { name: columns.symbol("lock_owner_32"), code: asm.finish()? })
+    Ok(Subprogram { name: columns.function("lock_owner_32"), code: asm.finish()? })
 }
 
 /// `r9 =` the kind of the mutex that was read, or goes to `not`. Loses `r0`.
@@ -149,30 +149,23 @@ fn rwlock(asm: &mut Asm, futex: i16, bits: i32) {
 
 /// The mutex that a parked thread did not get: the first that its stack points to and that
 /// somebody else owns, or else one of its own, which it tried to lock again.
-fn refused(asm: &mut Asm, none: Label) {
+fn refused(asm: &mut Asm, places: Rounds, none: Label) {
     let (next, end) = (asm.label(), asm.label());
     asm.store_imm(Size::Dw, R6, FUTEX, 0);
-    stack_address(asm, R1, ITERATOR);
-    asm.load_imm(R2, 0);
-    asm.load_imm(R3, STACK_POINTERS);
-    asm.call_kfunc("bpf_iter_num_new");
+    places.start(asm);
     asm.bind(next);
-    stack_address(asm, R1, ITERATOR);
-    asm.call_kfunc("bpf_iter_num_next");
-    asm.jump_if_imm(Cond::Eq, R0, 0, end);
-    asm.load(Size::W, R1, R0, 0);
+    places.next(asm, end);
     asm.alu_imm(AluOp::Lsh, R1, 2);
     asm.load(Size::Dw, R3, R6, STACK);
     asm.alu(AluOp::Add, R3, R1);
     read_r3(asm, 4, next);
     word(asm, R8, 0);
     for distance in [KIND_OFFSET, 0] {
-        refused_at(asm, distance);
+        refused_at(asm, places, distance);
     }
     asm.jump(next);
     asm.bind(end);
-    stack_address(asm, R1, ITERATOR);
-    asm.call_kfunc("bpf_iter_num_destroy");
+    places.end(asm);
     asm.load(Size::Dw, R1, R6, FUTEX);
     asm.jump_if_imm(Cond::Eq, R1, 0, none);
     asm.store(Size::Dw, R6, LOCK, R1);
@@ -182,7 +175,7 @@ fn refused(asm: &mut Asm, none: Label) {
 
 /// Ends the function if somebody else owns an inheriting mutex at `distance` before the
 /// address in `r8`; one of its own is noted.
-fn refused_at(asm: &mut Asm, distance: i32) {
+fn refused_at(asm: &mut Asm, places: Rounds, distance: i32) {
     let (own, other) = (asm.label(), asm.label());
     asm.mov(R3, R8);
     asm.alu_imm(AluOp::Sub, R3, distance);
@@ -201,8 +194,7 @@ fn refused_at(asm: &mut Asm, distance: i32) {
     asm.alu_imm(AluOp::And, R9, KIND_SHARED);
     asm.store(Size::Dw, R6, SHARED, R9);
     asm.mov(R8, R0);
-    stack_address(asm, R1, ITERATOR);
-    asm.call_kfunc("bpf_iter_num_destroy");
+    places.end(asm);
     asm.mov(R0, R8);
     asm.exit();
     asm.bind(own);

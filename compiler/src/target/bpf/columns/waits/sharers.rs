@@ -7,6 +7,9 @@
 //! none of the two readings gets anybody on, and if they do not there is no cycle in either.
 //! Of several others nobody can tell, and the thread is not reported.
 //!
+//! Classic programs do not ask who maps what: to them the owner is one of all threads of that
+//! number that have memory, in whatever namespaces. It is less often known, and as true.
+//!
 //! **Invariant**: an owner that could not be looked at is unknown, not gone.
 
 use super::super::Columns;
@@ -33,8 +36,11 @@ const SECOND: i16 = node::SPACE;
 const ITERATOR: i16 = -8;
 const KEY: i16 = ITERATOR - KEY_BYTES;
 
-/// Both functions.
+/// The functions.
 pub(super) fn subprograms(columns: &Columns) -> Result<Vec<Subprogram>, JumpTooFar> {
+    if columns.is_classic() {
+        return Ok(vec![namesake(columns)?]);
+    }
     Ok(vec![lock_object(columns)?, sharer(columns)?])
 }
 
@@ -44,10 +50,14 @@ pub(super) fn find_object(columns: &Columns, asm: &mut Asm, unknown: Label) {
     let private = asm.label();
     asm.load(Size::Dw, R1, R6, at::SHARED);
     asm.jump_if_imm(Cond::Eq, R1, 0, private);
-    asm.mov(R1, R6);
-    asm.mov(R2, R8);
-    asm.call_subprog(&columns.symbol("lock_object"));
-    asm.jump_if_imm(Cond::Ne, R0, 0, unknown);
+    if columns.is_classic() {
+        asm.store_imm(Size::Dw, R6, at::OBJECT, ANY);
+    } else {
+        asm.mov(R1, R6);
+        asm.mov(R2, R8);
+        asm.call_subprog(&columns.function("lock_object"));
+        asm.jump_if_imm(Cond::Ne, R0, 0, unknown);
+    }
     asm.bind(private);
 }
 
@@ -76,7 +86,7 @@ fn lock_object(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     end_mappings(&mut asm, ITERATOR);
     asm.mov(R0, R9);
     asm.exit();
-    Ok(Subprogram { name: columns.symbol("lock_object"), code: asm.finish()? })
+    Ok(Subprogram { name: columns.function("lock_object"), code: asm.finish()? })
 }
 
 /// `dst =` the inode that the mapping in `r0` shows and shares, or goes to `private`.
@@ -113,28 +123,48 @@ fn sharer(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.store(Size::Dw, FP, KEY, R1);
     asm.store(Size::Dw, FP, KEY + 8, R7);
     find_node(columns, &mut asm, KEY, next);
-    for slot in [FIRST, SECOND] {
-        let taken = asm.label();
-        asm.load(Size::Dw, R1, R0, slot);
-        asm.jump_if(Cond::Eq, R1, R8, next);
-        asm.jump_if_imm(Cond::Ne, R1, 0, taken);
-        asm.store(Size::Dw, R0, slot, R8);
-        asm.jump(next);
-        asm.bind(taken);
-    }
-    asm.store_imm(Size::Dw, R0, UNKNOWN, 1);
+    take_slot(&mut asm, next);
     asm.jump(next);
     asm.bind(end);
     end_mappings(&mut asm, ITERATOR);
     asm.load_imm(R0, 0);
     asm.exit();
-    Ok(Subprogram { name: columns.symbol("sharer"), code: asm.finish()? })
+    Ok(Subprogram { name: columns.function("sharer"), code: asm.finish()? })
+}
+
+/// `u64 sharer(task, id, tid)` where nobody asks who maps what: the same at any inode.
+fn namesake(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
+    let mut asm = Asm::new();
+    let end = asm.label();
+    asm.mov(R8, R3);
+    asm.store_imm(Size::Dw, FP, KEY, ANY);
+    asm.store(Size::Dw, FP, KEY + 8, R2);
+    find_node(columns, &mut asm, KEY, end);
+    take_slot(&mut asm, end);
+    asm.bind(end);
+    asm.load_imm(R0, 0);
+    asm.exit();
+    Ok(Subprogram { name: columns.function("sharer"), code: asm.finish()? })
+}
+
+/// Puts the thread in `r8` into the node in `r0`; may go to `done`. Loses `r1`.
+fn take_slot(asm: &mut Asm, done: Label) {
+    for slot in [FIRST, SECOND] {
+        let taken = asm.label();
+        asm.load(Size::Dw, R1, R0, slot);
+        asm.jump_if(Cond::Eq, R1, R8, done);
+        asm.jump_if_imm(Cond::Ne, R1, 0, taken);
+        asm.store(Size::Dw, R0, slot, R8);
+        asm.jump(done);
+        asm.bind(taken);
+    }
+    asm.store_imm(Size::Dw, R0, UNKNOWN, 1);
 }
 
 /// Fills in the owner of the shared lock of the candidate in `r6`, and its number if it
 /// waits itself. `key` is where a key has room on the stack. Loses `r7` to `r9`.
 pub(super) fn owner(columns: &Columns, asm: &mut Asm, key: i16, gone: Label, unknown: Label) {
-    let (nobody, one, end) = (asm.label(), asm.label(), asm.label());
+    let (one, end) = (asm.label(), asm.label());
     let find = |asm: &mut Asm, space: Option<i16>, absent: Label| {
         match space {
             Some(word) => asm.load(Size::Dw, R1, R6, word),
@@ -147,19 +177,17 @@ pub(super) fn owner(columns: &Columns, asm: &mut Asm, key: i16, gone: Label, unk
         asm.load(Size::Dw, R1, R0, UNKNOWN);
         asm.jump_if_imm(Cond::Ne, R1, 0, unknown);
     };
+    // One that could not be looked at may be the one, whoever else could.
+    find(asm, None, unknown);
     find(asm, Some(at::OBJECT), unknown);
     asm.load(Size::Dw, R7, R0, FIRST);
     asm.load(Size::Dw, R8, R0, SECOND);
     asm.load(Size::Dw, R9, R6, at::TID);
-    asm.jump_if_imm(Cond::Eq, R7, 0, nobody);
+    asm.jump_if_imm(Cond::Eq, R7, 0, gone);
     asm.jump_if_imm(Cond::Eq, R8, 0, one);
     asm.jump_if(Cond::Eq, R8, R9, one);
     asm.jump_if(Cond::Ne, R7, R9, unknown);
     asm.mov(R7, R8);
-    asm.jump(one);
-    asm.bind(nobody);
-    find(asm, None, unknown);
-    asm.jump(gone);
     asm.bind(one);
     asm.store(Size::Dw, R6, at::OWNER_TID, R7);
     asm.store_imm(Size::Dw, FP, key, 0);
