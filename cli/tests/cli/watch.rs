@@ -136,3 +136,43 @@ fn limits_act_only_when_told_to_and_are_undone() {
         watch.wait().expect("it ends");
     }
 }
+
+/// Its children end while they are looked at.
+#[test]
+fn a_target_that_has_already_gone_is_no_failure() {
+    let scratch = Scratch::new();
+    let mut parent = Command::new("sh")
+        .args(["-c", "trap 'exit 0' TERM; while :; do sleep 0.004 & sleep 0.003 & wait; done"])
+        .spawn()
+        .expect("sh runs");
+    // One that has ended, and that nobody has collected.
+    let mut dead = Command::new("true").spawn().expect("true runs");
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    let (id, zombie) = (parent.id(), dead.id());
+    let text = format!(
+        "filter brief on process {{\n where ppid == {id} or pid == {zombie}\n emit pid, ppid\n \
+         limit {{ after 0s nice 19\n after 0s files 900\n after 0s term\n after 10ms kill }}\n}}\n"
+    );
+    let path = scratch.file("brief.kf", text);
+    let state = scratch.path().join("state");
+    let args = ["watch", "--every", "1ms", "--count", "300", "--enforce", "--unprotected"];
+    let state = ["--state", state.to_str().expect("a plain path")];
+    let said = kfilter(args.iter().chain(&state).chain(&[path.as_str()]));
+    let _gone = Command::new("kill").arg(id.to_string()).status();
+    parent.wait().expect("it ends");
+    dead.wait().expect("it has ended");
+    let said = said.exits(0);
+    let events: Vec<serde_json::Value> =
+        said.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let kinds = |kind: &str| events.iter().filter(|event| event["event"] == kind).count();
+    let ours = events.iter().any(|event| event["values"]["ppid"] == id);
+    if !ours {
+        return skipped("a_target_that_has_already_gone_is_no_failure", "in a pid namespace");
+    }
+    assert!(kinds("gone") > 10, "{said:#?}");
+    assert_eq!(kinds("failed"), 0, "{said:#?}");
+    assert_eq!(kinds("enter"), kinds("gone") + kinds("release"), "each has an end: {said:#?}");
+    let of_zombie = |event: &&serde_json::Value| event["pid"] == zombie;
+    let last = events.iter().rfind(of_zombie).expect("it matched");
+    assert_eq!(last["event"], "gone", "{said:#?}");
+}
