@@ -112,7 +112,7 @@ static long look_again(u32 index, void *unused) {
     return !next(c) || at + 1 == met;
 }
 
-static long report(u32 index, void *unused) {
+static long report(u32 index, struct output *output) {
     struct candidate *c = candidate(at);
     struct task_struct *task = c ? bpf_task_from_pid(c->tid) : 0;
     if (!task) return 1;
@@ -124,7 +124,7 @@ static long report(u32 index, void *unused) {
     return !next(c) || at + 1 == met;
 }
 
-static long follow(u32 index, void *unused) {
+static long follow(u32 index, struct output *output) {
     struct candidate *c = candidate(index);
     if (!c) return 1;
     if (!c->owner || c->colour) return 0;
@@ -134,7 +134,7 @@ static long follow(u32 index, void *unused) {
     at = met - 1;
     bpf_loop(found, look_again, 0, 0);
     at = met - 1;
-    if (!moved) bpf_loop(length, report, 0, 0);
+    if (!moved) bpf_loop(length, report, output, 0);
     return 0;
 }
 
@@ -146,12 +146,19 @@ static long forget(u32 index, void *unused) {
     return 0;
 }
 
-SEC("syscall") int sweep_deadlock(void *ctx) {
+static __always_inline void deadlocks(struct output *output) {
     visited = matched = 0;
     bpf_loop(found, forget, 0, 0);
     found = 0;
     collect();
     bpf_loop(found, ask, 0, 0);
-    bpf_loop(found, follow, 0, 0);
+    bpf_loop(found, follow, output, 0);
+}
+
+#ifndef READ
+SEC("syscall") int sweep_deadlock(void *ctx) {
+    struct output output = {};
+    deadlocks(&output);
     return 0;
 }
+#endif

@@ -33,8 +33,19 @@ struct {
     __uint(max_entries, 1 << 20);
 } records SEC(".maps");
 
+struct output { struct seq_file *seq; };
+
+// READ: records go to who reads a file, not to the ring buffer.
+#ifdef READ
+#define EMIT(record)                                              \
+    do {                                                          \
+        bpf_seq_write(output->seq, &(record), sizeof(record));    \
+        matched++;                                                \
+    } while (0)
+#else
 #define EMIT(record)                                                             \
     do {                                                                         \
         bpf_ringbuf_output(&records, &(record), sizeof(record), BPF_RB_NO_WAKEUP); \
         matched++;                                                               \
     } while (0)
+#endif

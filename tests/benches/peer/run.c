@@ -3,10 +3,13 @@
 //   run compare ROUNDS OURS.bpf.o PEER.bpf.o...   and its ratio to the programs of that name in
 //                                                 the peers; then a walk of /proc/*/task/*/stat
 //   run history ROUNDS OURS.bpf.o                 and what each adds to the first, a thread
+//   run pin DIRECTORY PEER.bpf.o                  keeps the iterators there, to be read
+//   run resident SECONDS PEER.bpf.o               lets it tick so long; the CPU share of its sweeps
 //
 // Programs are those named sweep_*, run by a system call, or iterators, linked to one thread
 // and read.
 #include <bpf/bpf.h>
+#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <dirent.h>
 #include <fcntl.h>
@@ -157,9 +160,59 @@ static void history(struct sweep *sweeps, int count, int rounds) {
                    (sweeps[i].best - without[i].best) / threads);
 }
 
+static int pin(const char *directory, const char *path) {
+    struct bpf_object *object = bpf_object__open_file(path, 0);
+    struct bpf_program *program;
+    if (!object || bpf_object__load(object)) die(path);
+    bpf_object__for_each_program(program, object) {
+        char name[512];
+        // Any thread does; the first one stays.
+        union bpf_iter_link_info info = {.task.tid = 1};
+        LIBBPF_OPTS(bpf_iter_attach_opts, options, .link_info = &info, .link_info_len = sizeof info);
+        struct bpf_link *link = bpf_program__attach_iter(program, &options);
+        snprintf(name, sizeof name, "%s/%s", directory, bpf_program__name(program));
+        if (!link || bpf_link__pin(link, name)) die(name);
+    }
+    return 0;
+}
+
+static unsigned long long counter(struct bpf_object *object, const char *name) {
+    struct bpf_map *bss = bpf_object__find_map_by_name(object, ".bss");
+    struct btf *btf = bpf_object__btf(object);
+    const struct btf_type *section = btf__type_by_id(btf, btf__find_by_name(btf, ".bss"));
+    const struct btf_var_secinfo *variable = btf_var_secinfos(section);
+    static char data[1 << 20];
+    int zero = 0;
+    if (bpf_map_lookup_elem(bpf_map__fd(bss), &zero, data)) die(name);
+    for (int i = 0; i < btf_vlen(section); i++) {
+        const struct btf_type *type = btf__type_by_id(btf, variable[i].type);
+        if (!strcmp(btf__name_by_offset(btf, type->name_off), name))
+            return *(unsigned long long *)(data + variable[i].offset);
+    }
+    die(name);
+    return 0;
+}
+
+static int resident(int seconds, const char *path) {
+    struct bpf_object *object = bpf_object__open_file(path, 0);
+    if (!object || bpf_object__load(object)) die(path);
+    LIBBPF_OPTS(bpf_test_run_opts, options);
+    struct bpf_program *start = bpf_object__find_program_by_name(object, "start");
+    if (!start || bpf_prog_test_run_opts(bpf_program__fd(start), &options) || options.retval)
+        die("start");
+    sleep(1);
+    double began = now_ns();
+    unsigned long long before = counter(object, "took");
+    sleep(seconds);
+    printf("%.6f\n", (counter(object, "took") - before) / (now_ns() - began));
+    return 0;
+}
+
 int main(int argc, char **argv) {
     static struct sweep ours[PROGRAMS], peers[8 * PROGRAMS];
     if (argc < 4 || argc > 11) return 2;
+    if (!strcmp(argv[1], "pin")) return pin(argv[2], argv[3]);
+    if (!strcmp(argv[1], "resident")) return resident(atoi(argv[2]), argv[3]);
     int rounds = atoi(argv[2]), count = load(argv[3], ours), others = 0;
     for (int i = 4; i < argc; i++) others += load(argv[i], peers + others);
     if (strcmp(argv[1], "history")) compare(ours, count, peers, others, rounds);
