@@ -27,7 +27,16 @@ pub(crate) enum Input {
 pub(crate) fn read(path: &Path) -> Result<Input, Failure> {
     let name = path.display();
     let bytes = read_bytes(path).map_err(|error| {
-        Failure::new(Exit::BadInput, format_args!("cannot read {name}: {error}"))
+        let failure = Failure::new(Exit::BadInput, format_args!("cannot read {name}: {error}"));
+        // It may have been meant for the name of a loaded filter.
+        let is_name = error.kind() == std::io::ErrorKind::NotFound
+            && path.components().count() == 1
+            && path.extension().is_none();
+        if is_name {
+            failure.help("nor is a filter of that name loaded: see `kfilter list`")
+        } else {
+            failure
+        }
     })?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(Failure::new(

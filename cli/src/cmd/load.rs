@@ -102,15 +102,17 @@ fn load(args: &Args, color: ColorChoice) -> Result<(), Failure> {
             ..PinOptions::new(args.name.as_ref().unwrap_or(own))
         };
         let pinned = pins.load(&one.request, &options).map_err(|error| failure(&error))?;
-        eprintln!("{}", said(&pins, &options, pinned));
+        let has_history = one.request.filter.state_size > 0;
+        eprintln!("{}", said(&pins, &options, pinned, has_history));
     }
     Ok(())
 }
 
-fn said(pins: &Pins, options: &PinOptions, pinned: Pinned) -> String {
+fn said(pins: &Pins, options: &PinOptions, pinned: Pinned, has_history: bool) -> String {
     let what = match (pinned.replaced, pinned.history_kept) {
         (false, _) => "loaded",
         (true, true) => "replaced, its history goes on",
+        (true, false) if !has_history => "replaced",
         (true, false) => "replaced, its history begins anew",
     };
     let path = pins.text_path(&options.name);

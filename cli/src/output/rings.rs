@@ -1,4 +1,4 @@
-//! Rings of threads that wait for each other, drawn for people.
+//! Rings of threads that wait for each other, drawn for people, and who waits for whom.
 //!
 //! A layout has what it takes when it emits `tid` and a thread that it waits for; the lock's
 //! address and the name are shown where they are emitted, too.
@@ -19,14 +19,34 @@ struct Waiter {
     lock: String,
 }
 
+/// The threads of a sweep's records that wait for another one.
+pub(crate) struct Waits(BTreeMap<i64, Waiter>);
+
+impl Waits {
+    /// Those among `records`.
+    pub(crate) fn among(layout: &RecordMeta, records: &RecordBatch) -> Self {
+        Self(records.iter().filter_map(|record| waiter(layout, record)).collect())
+    }
+
+    /// The thread of `record`, the one that it waits for, the one that this one waits for and so
+    /// on: up to one that waits for nobody that matched, or that was there before; empty when it
+    /// does not wait.
+    pub(crate) fn chain(&self, layout: &RecordMeta, record: &[u8]) -> Vec<i64> {
+        let Some((start, first)) = waiter(layout, record) else { return Vec::new() };
+        let mut chain = vec![start];
+        let mut next = Some(first.owner);
+        while let Some(tid) = next {
+            let is_known = chain.contains(&tid);
+            chain.push(tid);
+            next = self.0.get(&tid).map(|waiter| waiter.owner).filter(|_| !is_known);
+        }
+        chain
+    }
+}
+
 /// The rings among the records; empty when there are none.
 pub(crate) fn draw(layout: &RecordMeta, records: &RecordBatch) -> String {
-    let mut waiters = BTreeMap::new();
-    for record in records.iter() {
-        if let Some((tid, waiter)) = waiter(layout, record) {
-            waiters.insert(tid, waiter);
-        }
-    }
+    let Waits(waiters) = Waits::among(layout, records);
     let mut out = String::new();
     let mut drawn = BTreeSet::new();
     for &start in waiters.keys() {
@@ -114,6 +134,18 @@ mod tests {
             assert!(batch.push(&record));
         }
         batch
+    }
+
+    #[test]
+    fn a_chain_ends_where_nobody_waits_or_where_it_was_before() {
+        let records = batch(&[(1, 2), (2, 3), (3, 2), (7, 8), (9, 9)]);
+        let waits = Waits::among(&layout(), &records);
+        let chains: Vec<Vec<i64>> =
+            records.iter().map(|record| waits.chain(&layout(), record)).collect();
+        assert_eq!(chains[0], [1, 2, 3, 2]);
+        assert_eq!(chains[1], [2, 3, 2]);
+        assert_eq!(chains[3], [7, 8]);
+        assert_eq!(chains[4], [9, 9]);
     }
 
     #[test]

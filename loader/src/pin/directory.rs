@@ -124,7 +124,7 @@ impl<'a> Directory<'a> {
             match self.try_lock() {
                 Ok(Some(lock)) => return Ok(lock),
                 Err(error) if error.kind() != ErrorKind::NotFound || !create => {
-                    return Err(failed("flock", self.root, &error));
+                    return Err(failed("open", self.root, &error));
                 }
                 Ok(None) | Err(_) => {}
             }

@@ -3,6 +3,7 @@
 use super::Args;
 use crate::exit::{Exit, Failure};
 use crate::output::json;
+use crate::output::rings::Waits;
 use crate::session::Loaded;
 use kernel_vm::object::{FilterMeta, LimitAction, RecordMeta};
 use kernel_vm::schema::{Type, Unit};
@@ -173,6 +174,7 @@ fn identity(layout: &RecordMeta, record: &[u8]) -> Option<Identity> {
 
 fn candidates(filter: &FilterMeta, sweep: &Sweep) -> Vec<Candidate> {
     let mut candidates: Vec<Candidate> = Vec::new();
+    let waits = Waits::among(&filter.record, &sweep.records);
     for record in sweep.records.iter() {
         let Some(id) = identity(&filter.record, record) else { continue };
         // Several threads, files or mappings of one process are one offender.
@@ -180,13 +182,17 @@ fn candidates(filter: &FilterMeta, sweep: &Sweep) -> Vec<Candidate> {
             continue;
         }
         let shown = fields(&filter.record, record).filter(|(field, _)| !field.hidden);
-        let values = shown
+        let mut values: serde_json::Map<_, _> = shown
             .map(|(field, value)| {
                 let mut text = String::new();
                 json::push_value(&mut text, value.as_ref());
                 (field.name.clone(), serde_json::from_str(&text).unwrap_or_default())
             })
             .collect();
+        let chain = waits.chain(&filter.record, record);
+        if !chain.is_empty() {
+            values.insert("wait_chain".to_owned(), chain.into());
+        }
         candidates.push(Candidate { id, values });
     }
     candidates
