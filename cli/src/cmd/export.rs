@@ -241,14 +241,9 @@ fn priority(filter: &FilterMeta, record: &[u8]) -> &'static str {
     }
 }
 
-/// The CPU time that this process has used.
+/// The CPU time that this process has used, its sweeps in the kernel included.
 fn own_cpu() -> Option<Duration> {
-    /// The unit of times in /proc/PID/stat, which Linux fixed for user space.
-    const TICKS_PER_SECOND: u64 = 100;
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    let mut numbers = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
-    let user: u64 = numbers.next()?.parse().ok()?;
-    let system: u64 = numbers.next()?.parse().ok()?;
-    let ticks = user.saturating_add(system);
-    Some(Duration::from_millis(ticks.saturating_mul(1_000 / TICKS_PER_SECOND)))
+    let own = i32::try_from(std::process::id()).ok()?;
+    let ns = kfilter_loader::sys::process_cpu_ns(own)?;
+    Some(Duration::from_nanos(u64::try_from(ns).ok()?))
 }
