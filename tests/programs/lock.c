@@ -22,7 +22,7 @@
 // everybody once; `orphan-` ends the first thread.
 //
 // KIND: words joined by `+` of: normal, recursive, errorcheck, adaptive, timed, robust, pi,
-// rwlock, shared; reader: the second lock is taken for reading; mixed: every third lock is a
+// protect, rwlock, shared; reader: the second lock is taken for reading; mixed: every third lock is a
 // rwlock, every third robust
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -75,6 +75,15 @@ static void init(int parties) {
 #endif
     if (is("robust")) pthread_mutexattr_setrobust(&mutex, PTHREAD_MUTEX_ROBUST);
     if (is("pi") && pthread_mutexattr_setprotocol(&mutex, PTHREAD_PRIO_INHERIT)) exit(3);
+#ifdef __GLIBC__
+    if (is("protect")) {
+        // Who locks it must have a real-time priority of at most its ceiling.
+        struct sched_param priority = {.sched_priority = 1};
+        if (sched_setscheduler(0, SCHED_FIFO, &priority)) exit(3);
+        pthread_mutexattr_setprotocol(&mutex, PTHREAD_PRIO_PROTECT);
+        pthread_mutexattr_setprioceiling(&mutex, 2);
+    }
+#endif
     if (across || is("shared")) {
         pthread_mutexattr_setpshared(&mutex, PTHREAD_PROCESS_SHARED);
         pthread_rwlockattr_setpshared(&rwlock, PTHREAD_PROCESS_SHARED);

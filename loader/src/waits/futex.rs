@@ -1,5 +1,7 @@
 //! The system call of a blocked thread: proc_pid_syscall(5).
 
+use super::lock::{BELOW_CEILING, CONTENDED};
+
 /// The numbers of futex(2) on x86-64, and of what becomes of it when a thread that waits
 /// with a timeout has been stopped and goes on: restart_syscall(2), with the arguments as
 /// they were.
@@ -61,9 +63,16 @@ impl Futex {
         let is_own = (stack..stack.saturating_add(OWN_STACK_BYTES)).contains(&address);
         let operation = match operation & OPERATION_MASK {
             6 | 13 => Operation::Inherit,
-            // Mutexes and rwlocks wait for small values, robust and musl's for an owner with
-            // the waiters' bit; a condition variable's counter may be anything else.
-            0 | 9 if (1..=3).contains(&expected) || expected >> 31 == 1 => Operation::Wait,
+            // Mutexes and rwlocks wait for small values, above which a priority ceiling may
+            // stand, robust and musl's for an owner with the waiters' bit; a condition
+            // variable's counter may be anything else.
+            0 | 9
+                if (1..=3).contains(&expected)
+                    || expected & BELOW_CEILING == CONTENDED
+                    || expected >> 31 == 1 =>
+            {
+                Operation::Wait
+            }
             0 | 9 if expected == 0 && timeout == 0 && is_own => Operation::Parked { stack },
             _ => return None,
         };

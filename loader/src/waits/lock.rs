@@ -2,7 +2,7 @@
 //!
 //! | lock | futex word | owner |
 //! |---|---|---|
-//! | glibc mutex | 2 at the start | the third word |
+//! | glibc mutex, one with a priority ceiling too | 2 at the start, and the ceiling | the third word |
 //! | glibc robust mutex | the start | the word itself |
 //! | glibc priority-inheriting mutex, FUTEX_LOCK_PI | the start | the word itself |
 //! | glibc rwlock with a writer | the third or fourth word | the seventh word |
@@ -41,13 +41,16 @@ const THREAD_ID_MAX: u32 = 4 << 20;
 // A glibc mutex's kind.
 pub(super) const KIND_BITS: u32 = 0x3ff;
 pub(super) const KIND_TYPE: u32 = 3;
-pub(super) const TYPE_RECURSIVE: u32 = 1;
+const TYPE_RECURSIVE: u32 = 1;
 pub(super) const TYPE_ADAPTIVE: u32 = 3;
 pub(super) const KIND_ROBUST: u32 = 16;
 pub(super) const KIND_INHERIT: u32 = 32;
+const KIND_PROTECT: u32 = 64;
 pub(super) const KIND_SHARED: u32 = 128;
 /// A glibc mutex's word while somebody waits.
 pub(super) const CONTENDED: u32 = 2;
+/// The bits below the priority ceiling of a mutex that has one.
+pub(super) const BELOW_CEILING: u32 = (1 << 19) - 1;
 /// What a thread expects that waits for a rwlock's writer: held, and waited for.
 pub(super) const RWLOCK_HELD: u32 = 3;
 // A musl mutex's type.
@@ -127,12 +130,23 @@ fn mutex(futex: &Futex, memory: &impl Memory) -> Option<Lock> {
     }
     // Other libraries' locks have a word that is 2 as well, with anything behind it.
     let agrees = kind & KIND_INHERIT == 0
-        && word == CONTENDED
-        && (count != 0) == (kind & KIND_TYPE == TYPE_RECURSIVE)
+        && is_contended(word, kind)
+        && (count != 0) == counts_nested(kind)
         && users != 0
         && (spins & 0xffff == 0 || kind & KIND_TYPE == TYPE_ADAPTIVE)
         && words[PREVIOUS..].iter().all(|&link| link == 0);
     agrees.then(|| lock(futex.address, owner, shared))?
+}
+
+/// Whether a mutex of this kind has the number of its owner's nested locks.
+pub(super) const fn counts_nested(kind: u32) -> bool {
+    kind & KIND_TYPE == TYPE_RECURSIVE || kind & KIND_PROTECT != 0
+}
+
+/// Whether the word of a mutex that records no owner in it says that somebody waits.
+pub(super) const fn is_contended(word: u32, kind: u32) -> bool {
+    let below = if kind & KIND_PROTECT != 0 { word & BELOW_CEILING } else { word };
+    below == CONTENDED
 }
 
 /// A glibc mutex that inherits priority.

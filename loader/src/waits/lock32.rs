@@ -12,8 +12,8 @@
 use super::Futex;
 use super::futex::Operation;
 use super::lock::{
-    CONTENDED, KIND_BITS, KIND_INHERIT, KIND_ROBUST, KIND_SHARED, KIND_TYPE, Lock, Memory,
-    OWNER_MASK, RWLOCK_HELD, TYPE_ADAPTIVE, TYPE_RECURSIVE, WAITERS, lock, words,
+    KIND_BITS, KIND_INHERIT, KIND_ROBUST, KIND_SHARED, KIND_TYPE, Lock, Memory, OWNER_MASK,
+    RWLOCK_HELD, TYPE_ADAPTIVE, WAITERS, counts_nested, is_contended, lock, words,
 };
 
 /// Stack of a refused thread that is searched, in pointers.
@@ -46,8 +46,8 @@ fn mutex(futex: &Futex, memory: &impl Memory) -> Option<Lock> {
         word & WAITERS != 0 && word & OWNER_MASK == owner
     } else {
         kind & KIND_INHERIT == 0
-            && word == CONTENDED
-            && (count != 0) == (kind & KIND_TYPE == TYPE_RECURSIVE)
+            && is_contended(word, kind)
+            && (count != 0) == counts_nested(kind)
             && users != 0
             && (spins & 0xffff == 0 || kind & KIND_TYPE == TYPE_ADAPTIVE)
     };

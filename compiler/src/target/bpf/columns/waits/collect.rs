@@ -5,7 +5,7 @@ use super::super::field::{self, Hop};
 use super::super::group;
 use super::super::helper::stack_address;
 use super::candidate as at;
-use super::lock::LOCK_PI;
+use super::lock::{BELOW_CEILING, CONTENDED, LOCK_PI};
 use super::{COUNT, THREADS, add, block, candidate, count_dropped, inner_id};
 use crate::asm::{
     AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R6, R7, R8, R9, Reg, Size,
@@ -32,7 +32,8 @@ const STATUS_32: i32 = 2;
 const OPERATION_MASK: i32 = 0x7f;
 /// `FUTEX_WAIT` and `FUTEX_WAIT_BITSET`
 const WAIT: [i32; 2] = [0, 9];
-/// Values up to here are expected by waits for plain mutexes and rwlocks.
+/// Values up to here are expected by waits for plain mutexes and rwlocks; above those of mutexes that
+/// have one stands the priority ceiling.
 const SMALL_VALUE: i32 = 3;
 
 /// How far from the stack pointer the word may be that a parked thread waits for.
@@ -150,6 +151,9 @@ fn looks_like_a_lock(asm: &mut Asm, not: Label) {
     expected(asm, R1);
     asm.jump_if_imm(Cond::Eq, R1, 0, zero);
     asm.jump_if_imm(Cond::Le, R1, SMALL_VALUE, maybe);
+    asm.mov(R2, R1);
+    asm.alu_imm(AluOp::And, R2, BELOW_CEILING);
+    asm.jump_if_imm(Cond::Eq, R2, CONTENDED, maybe);
     asm.alu_imm(AluOp::Rsh, R1, 31);
     asm.jump_if_imm(Cond::Eq, R1, 0, not);
     asm.jump(maybe);

@@ -2,7 +2,7 @@
 //!
 //! | lock | futex word | owner |
 //! |---|---|---|
-//! | glibc mutex | 2 at the start | the third word |
+//! | glibc mutex, one with a priority ceiling too | 2 at the start, and the ceiling | the third word |
 //! | glibc robust mutex | the start | the word itself |
 //! | glibc priority-inheriting mutex, `FUTEX_LOCK_PI` | the start | the word itself |
 //! | glibc rwlock with a writer | the third or fourth word | the seventh word |
@@ -40,9 +40,13 @@ pub(super) const TYPE_RECURSIVE: i32 = 1;
 pub(super) const TYPE_ADAPTIVE: i32 = 3;
 pub(super) const KIND_ROBUST: i32 = 16;
 pub(super) const KIND_INHERIT: i32 = 32;
+/// All of these count their nested locks.
+pub(super) const KIND_PROTECT: i32 = 64;
 pub(super) const KIND_SHARED: i32 = 128;
 /// A glibc mutex's word while somebody waits.
 pub(super) const CONTENDED: i32 = 2;
+/// The bits below the priority ceiling of a mutex that has one.
+pub(super) const BELOW_CEILING: i32 = (1 << 19) - 1;
 /// What a thread expects that waits for a rwlock's writer: held, and waited for.
 pub(super) const RWLOCK_HELD: i32 = 3;
 /// The bits that a musl mutex's type may have, and those of types that record an owner.
@@ -101,8 +105,8 @@ pub(super) fn subprogram(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     }
     asm.jump_if_imm(Cond::Set, R9, KIND_ROBUST, robust);
     asm.jump_if_imm(Cond::Set, R9, KIND_INHERIT, no_mutex);
-    asm.jump_if_imm(Cond::Ne, R8, CONTENDED, no_mutex);
-    asm.jump_if_imm(Cond::Ne, R1, CONTENDED, no_mutex);
+    asm.jump_if(Cond::Ne, R1, R8, no_mutex);
+    contended(&mut asm, no_mutex);
     plain_mutex(&mut asm, no_mutex);
     word(&mut asm, R0, 2);
     found(&mut asm, 0, R9, KIND_SHARED);
@@ -139,6 +143,18 @@ pub(super) fn subprogram(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.load_imm(R0, 0);
     asm.exit();
     Ok(Subprogram { name: columns.function("lock_owner"), code: asm.finish()? })
+}
+
+/// Goes to `not` unless the word in `r1` of a mutex of the kind in `r9`, which records no owner in
+/// it, says that somebody waits. Loses `r0`.
+pub(super) fn contended(asm: &mut Asm, not: Label) {
+    let no_ceiling = asm.label();
+    asm.mov(R0, R9);
+    asm.alu_imm(AluOp::And, R0, KIND_PROTECT);
+    asm.jump_if_imm(Cond::Eq, R0, 0, no_ceiling);
+    asm.alu_imm(AluOp::And, R1, BELOW_CEILING);
+    asm.bind(no_ceiling);
+    asm.jump_if_imm(Cond::Ne, R1, CONTENDED, not);
 }
 
 /// Reads `bytes` from `before` words before the futex word.
@@ -291,6 +307,7 @@ fn plain_mutex(asm: &mut Asm, not: Label) {
     asm.mov(R0, R9);
     asm.alu_imm(AluOp::And, R0, KIND_TYPE);
     asm.jump_if_imm(Cond::Eq, R0, TYPE_RECURSIVE, recursive);
+    asm.jump_if_imm(Cond::Set, R9, KIND_PROTECT, recursive);
     asm.jump_if_imm(Cond::Ne, R2, 0, not);
     asm.jump(counted);
     asm.bind(recursive);

@@ -14,9 +14,9 @@ use super::super::Columns;
 use super::super::helper::Rounds;
 use super::candidate::{EXPECTED, FUTEX, INNER_TID, LOCK, OPERATION, PARKED, SHARED, STACK};
 use super::lock::{
-    BUFFER, CONTENDED, ITERATOR, KIND_BITS, KIND_INHERIT, KIND_ROBUST, KIND_SHARED, KIND_TYPE,
+    BUFFER, ITERATOR, KIND_BITS, KIND_INHERIT, KIND_PROTECT, KIND_ROBUST, KIND_SHARED, KIND_TYPE,
     LOCK_PI, LOWEST_ADDRESS, OWNER_MASK, RWLOCK_BYTES, RWLOCK_HELD, TYPE_ADAPTIVE, TYPE_RECURSIVE,
-    WAITERS_BIT, WRITERS_FUTEX, WRPHASE_FUTEX, found, read, read_r3, word,
+    WAITERS_BIT, WRITERS_FUTEX, WRPHASE_FUTEX, contended, found, read, read_r3, word,
 };
 use crate::asm::{AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R6, R7, R8, R9, Size};
 use crate::object::Subprogram;
@@ -49,7 +49,7 @@ pub(super) fn subprogram(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.jump_if(Cond::Ne, R1, R8, no_mutex);
     asm.jump_if_imm(Cond::Set, R9, KIND_ROBUST, robust);
     asm.jump_if_imm(Cond::Set, R9, KIND_INHERIT, no_mutex);
-    asm.jump_if_imm(Cond::Ne, R1, CONTENDED, no_mutex);
+    contended(&mut asm, no_mutex);
     plain_mutex(&mut asm, no_mutex);
     word(&mut asm, R0, 2);
     found(&mut asm, 0, R9, KIND_SHARED);
@@ -108,6 +108,7 @@ fn plain_mutex(asm: &mut Asm, not: Label) {
     asm.mov(R0, R9);
     asm.alu_imm(AluOp::And, R0, KIND_TYPE);
     asm.jump_if_imm(Cond::Eq, R0, TYPE_RECURSIVE, recursive);
+    asm.jump_if_imm(Cond::Set, R9, KIND_PROTECT, recursive);
     asm.jump_if_imm(Cond::Ne, R2, 0, not);
     asm.jump(counted);
     asm.bind(recursive);
