@@ -50,6 +50,7 @@ const REASONS: &[(&str, &str)] = &[
     ("invalid read from stack", DEAD),
     ("is not pointing to valid bpf_map", BEFORE),
     ("direct value offset of", BEFORE),
+    ("no direct value access", BEFORE),
     ("kernel btf_id", BEFORE),
     ("kernel function", BEFORE),
     ("invalid func unknown", BEFORE),
