@@ -212,6 +212,11 @@ fn load_btf(sys: &dyn Sys, request: &Request<'_>) -> Result<OwnedFd, LoadError> 
 /// What a verifier says that does not take the address of a function for one (before 5.13).
 const FUNCTION_UNKNOWN: &str = "number of funcs in func_info doesn't match";
 
+/// What a verifier says of a helper that it does not know, and of an iterator that may not
+/// sleep (before 5.18).
+const HELPER_UNKNOWN: &str = "invalid func unknown#";
+const MAY_NOT_SLEEP: &str = "programs can be sleepable";
+
 /// Loads one program; a refused one is loaded again to hear why.
 fn load_program(
     sys: &dyn Sys,
@@ -289,6 +294,14 @@ fn refused(
     let lacks = rejection.slot.and_then(|slot| {
         program.poisoned.iter().find(|(poisoned, _)| *poisoned == slot).map(|(_, what)| what)
     });
+    let refuses = |words: &str| lacks.is_none() && log.contains(words);
+    if refuses(HELPER_UNKNOWN) || refuses(MAY_NOT_SLEEP) {
+        return LoadError::Missing {
+            what: "a function that programs may call".to_owned(),
+            why: "a column takes one that this kernel is too old for".to_owned(),
+            way_out: "use `--host vm`, or Linux 6.1 and later".to_owned(),
+        };
+    }
     if let Some(what) = lacks {
         rejection.message = format!("this kernel has no {what}");
     }

@@ -19,11 +19,13 @@
 //! **Invariant**: a candidate's words are its own until the next sweep begins.
 
 mod collect;
+mod confirm;
 mod cycles;
 mod graph;
 mod lock;
 mod lock32;
 mod passes;
+mod places;
 mod sharers;
 
 pub(super) use self::passes::passes;
@@ -68,8 +70,17 @@ const MET: u32 = 10;
 /// Members and smallest thread id of the cycle that is being measured.
 const LENGTH: u32 = 11;
 const SMALLEST: u32 = 12;
+/// Of passes: candidates whose lock says that processes share it, and whether somebody was lost
+/// who maps such a lock.
+const SHARED_LOCKS: u32 = 13;
+const LOST: u32 = 14;
+/// What a loop of a pass is about: the start, the end and the inode of a mapping, or a thread's
+/// id as its namespace and as the host knows it, and its memory.
+const SUBJECT: [u32; 3] = [15, 16, 17];
+/// How deep the pid namespace is whose threads a pass goes over: the reader's.
+const DEPTH: u32 = 18;
 /// Words of results that the group needs.
-pub(super) const WORDS: u32 = 13;
+pub(super) const WORDS: u32 = 19;
 
 /// Offsets of a candidate's words.
 mod candidate {
@@ -111,7 +122,9 @@ mod candidate {
     pub(super) const OBJECT: i16 = 240;
     /// The second look has found all as it was; only classic programs ask.
     pub(super) const CONFIRMED: i16 = 248;
-    pub(super) const BYTES: i16 = 256;
+    /// Another one of this memory whose lock is shared, from 1; only in classic programs.
+    pub(super) const PEER: i16 = 256;
+    pub(super) const BYTES: i16 = 264;
 }
 
 /// Offsets of a node's words: the value of the hash map.
@@ -149,6 +162,7 @@ pub(super) fn maps(filter: &str) -> Vec<Map> {
             key: Some(words(KEY_BYTES)),
             value: Some(words(node::BYTES)),
         },
+        places::map(filter),
     ]
 }
 

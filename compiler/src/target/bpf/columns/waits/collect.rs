@@ -295,6 +295,7 @@ fn note(columns: &Columns, asm: &mut Asm, next: Label) {
         at::LENGTH,
         at::BROKEN,
         at::CONFIRMED,
+        at::PEER,
     ] {
         asm.store_imm(Size::Dw, R7, offset, 0);
     }

@@ -44,14 +44,14 @@ pub(super) fn colour(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
 }
 
 /// Runs one of the functions below along the owners; the block is in `r8`.
-fn follow(columns: &Columns, asm: &mut Asm, function: &str) {
+pub(super) fn follow(columns: &Columns, asm: &mut Asm, function: &str) {
     asm.load(Size::Dw, R1, R8, group::result(COUNT));
     increment(asm, R1);
     call_loop_of_r1(asm, &columns.function(function));
 }
 
 /// The start of a function that follows: the current candidate in `r6`, the block in `r7`.
-fn current(columns: &Columns, asm: &mut Asm, stop: Label) {
+pub(super) fn current(columns: &Columns, asm: &mut Asm, stop: Label) {
     block(columns, asm, R7);
     asm.load(Size::Dw, R1, R7, group::result(CURRENT));
     candidate_before(columns, asm, R1, stop);

@@ -9,12 +9,10 @@ use super::super::{Columns, untrusted};
 use super::candidate as at;
 use super::cycles;
 use super::{
-    COUNT, KEY_BYTES, THREADS, WANTED, add, block, candidate, candidate_before, collect,
-    count_dropped, ends, find_node, inner_id, node, passes, sharers,
+    COUNT, KEY_BYTES, LOST, SHARED_LOCKS, THREADS, WANTED, add, block, candidate, collect, confirm,
+    count_dropped, ends, find_node, inner_id, node, passes, places, sharers,
 };
-use crate::asm::{
-    AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R4, R6, R7, R8, R9, Size,
-};
+use crate::asm::{Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R4, R6, R7, R8, R9, Size};
 use crate::object::Subprogram;
 
 // The stack of the functions that use nodes.
@@ -38,8 +36,9 @@ pub(super) fn subprograms(columns: &Columns) -> Result<Vec<Subprogram>, JumpTooF
     if columns.is_classic() {
         all.extend(passes::subprograms(columns)?);
     } else {
-        all.extend([phase(columns)?, search(columns)?, confirm(columns)?]);
+        all.extend([phase(columns)?, search(columns)?]);
     }
+    all.extend(confirm::subprograms(columns)?);
     Ok(all)
 }
 
@@ -70,7 +69,7 @@ fn phase(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
 /// Forgets the sweep before; the block is in `r7`.
 pub(super) fn begin(columns: &Columns, asm: &mut Asm) {
     for_each(columns, asm, "forget");
-    for word in [COUNT, THREADS, WANTED] {
+    for word in [COUNT, THREADS, WANTED, SHARED_LOCKS, LOST] {
         asm.store_imm(Size::Dw, R7, group::result(word), 0);
     }
 }
@@ -105,6 +104,9 @@ fn forget(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
         asm.load_map(R1, &columns.symbol("owners"));
         stack_address(&mut asm, R2, KEY);
         asm.call_helper(MAP_DELETE);
+    }
+    if columns.is_classic() {
+        places::forget(columns, &mut asm, KEY);
     }
     ends(&mut asm, go_on, stop);
     subprogram(columns, "forget", asm)
@@ -166,6 +168,9 @@ fn want(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.jump_if_imm(Cond::Eq, R1, 0, go_on);
     for word in [node::CANDIDATE, node::TID, node::SPACE, node::START] {
         asm.store_imm(Size::Dw, FP, NODE + word, 0);
+    }
+    if columns.is_classic() {
+        places::skip_nowhere(&mut asm, go_on);
     }
     asm.load(Size::Dw, R1, R6, at::OBJECT);
     asm.jump_if_imm(Cond::Eq, R1, 0, private);
@@ -266,6 +271,9 @@ fn resolve(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.jump_if_imm(Cond::Eq, R1, 0, go_on);
     asm.store(Size::Dw, R6, at::OWNER_TID, R1);
     let (private, unknown) = (asm.label(), asm.label());
+    if columns.is_classic() {
+        places::skip_nowhere(&mut asm, unknown);
+    }
     asm.load(Size::Dw, R1, R6, at::OBJECT);
     asm.jump_if_imm(Cond::Eq, R1, 0, private);
     sharers::owner(columns, &mut asm, KEY, gone, unknown);
@@ -336,68 +344,6 @@ fn owner_by_id(asm: &mut Asm, gone: Label) {
     asm.load_imm(R9, 0);
 }
 
-/// `u64 confirm(candidate)`: the second look at members of cycles and at abandoned locks.
-fn confirm(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
-    let mut asm = Asm::new();
-    let (go_on, stop, release) = (asm.label(), asm.label(), asm.label());
-    let (changed, changed_held) = (asm.label(), asm.label());
-    enter(columns, &mut asm, stop);
-    only_suspects(&mut asm, go_on);
-    hold(&mut asm, changed, changed_held);
-    look_again(columns, &mut asm, changed_held);
-    asm.jump(release);
-    asm.bind(changed_held);
-    asm.mov(R1, R8);
-    asm.call_kfunc("bpf_task_release");
-    asm.bind(changed);
-    acquit(columns, &mut asm, go_on);
-    asm.jump(go_on);
-    asm.bind(release);
-    asm.mov(R1, R8);
-    asm.call_kfunc("bpf_task_release");
-    ends(&mut asm, go_on, stop);
-    subprogram(columns, "confirm", asm)
-}
-
-/// Goes to `other` unless the candidate in `r6` is in a cycle or its lock abandoned. Loses `r1`.
-pub(super) fn only_suspects(asm: &mut Asm, other: Label) {
-    let look = asm.label();
-    for member in [at::CYCLE, at::ABANDONED] {
-        asm.load(Size::Dw, R1, R6, member);
-        asm.jump_if_imm(Cond::Ne, R1, 0, look);
-    }
-    asm.jump(other);
-    asm.bind(look);
-}
-
-/// Goes to `changed` unless the candidate in `r6`, whose task is in `r8`, has not run and waits
-/// for whom it waited for.
-pub(super) fn look_again(columns: &Columns, asm: &mut Asm, changed: Label) {
-    collect::blocked(asm, R8, changed);
-    field::load(asm, R1, R8, ("task_struct", &["nvcsw"]));
-    field::load(asm, R2, R8, ("task_struct", &["nivcsw"]));
-    asm.alu(AluOp::Add, R1, R2);
-    asm.load(Size::Dw, R2, R6, at::SWITCHES);
-    asm.jump_if(Cond::Ne, R1, R2, changed);
-    asm.mov(R1, R6);
-    asm.mov(R2, R8);
-    asm.call_subprog(&columns.function("lock_owner"));
-    asm.load(Size::Dw, R1, R6, at::OWNER);
-    asm.jump_if(Cond::Ne, R0, R1, changed);
-}
-
-/// Says nothing of the candidate in `r6`, or of its whole cycle. May go to `done`.
-pub(super) fn acquit(columns: &Columns, asm: &mut Asm, done: Label) {
-    let in_cycle = asm.label();
-    asm.load(Size::Dw, R1, R6, at::CYCLE);
-    asm.jump_if_imm(Cond::Ne, R1, 0, in_cycle);
-    asm.store_imm(Size::Dw, R6, at::ABANDONED, 0);
-    asm.jump(done);
-    asm.bind(in_cycle);
-    candidate_before(columns, asm, R1, done);
-    asm.store_imm(Size::Dw, R0, at::BROKEN, 1);
-}
-
 /// The start of a function for each candidate: the candidate in `r6`, its number in `r7`.
 pub(super) fn enter(columns: &Columns, asm: &mut Asm, stop: Label) {
     asm.mov32(R7, R1);
@@ -407,7 +353,7 @@ pub(super) fn enter(columns: &Columns, asm: &mut Asm, stop: Label) {
 
 /// Holds the candidate's task in `r8`. Goes to `gone` if there is none of that id, and with
 /// the task held to `other` if it is another one.
-fn hold(asm: &mut Asm, gone: Label, other: Label) {
+pub(super) fn hold(asm: &mut Asm, gone: Label, other: Label) {
     asm.load(Size::Dw, R1, R6, at::TID);
     asm.call_kfunc("bpf_task_from_pid");
     asm.jump_if_imm(Cond::Eq, R0, 0, gone);

@@ -7,8 +7,7 @@
 //! none of the two readings gets anybody on, and if they do not there is no cycle in either.
 //! Of several others nobody can tell, and the thread is not reported.
 //!
-//! Classic programs do not ask who maps what: to them the owner is one of all threads of that
-//! number that have memory, in whatever namespaces. It is less often known, and as true.
+//! Classic programs learn who maps what by other means: see [`places`](super::places).
 //!
 //! **Invariant**: an owner that could not be looked at is unknown, not gone.
 
@@ -16,7 +15,7 @@ use super::super::Columns;
 use super::super::field;
 use super::super::rows::{end_mappings, next_mapping, start_mappings, start_mappings_at_r3};
 use super::candidate as at;
-use super::{KEY_BYTES, find_node, node};
+use super::{KEY_BYTES, find_node, node, places};
 use crate::asm::{
     AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R6, R7, R8, R9, Reg, Size,
 };
@@ -39,7 +38,7 @@ const KEY: i16 = ITERATOR - KEY_BYTES;
 /// The functions.
 pub(super) fn subprograms(columns: &Columns) -> Result<Vec<Subprogram>, JumpTooFar> {
     if columns.is_classic() {
-        return Ok(vec![namesake(columns)?]);
+        return places::subprograms(columns);
     }
     Ok(vec![lock_object(columns)?, sharer(columns)?])
 }
@@ -51,7 +50,7 @@ pub(super) fn find_object(columns: &Columns, asm: &mut Asm, unknown: Label) {
     asm.load(Size::Dw, R1, R6, at::SHARED);
     asm.jump_if_imm(Cond::Eq, R1, 0, private);
     if columns.is_classic() {
-        asm.store_imm(Size::Dw, R6, at::OBJECT, ANY);
+        places::note(columns, asm);
     } else {
         asm.mov(R1, R6);
         asm.mov(R2, R8);
@@ -90,7 +89,7 @@ fn lock_object(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
 }
 
 /// `dst =` the inode that the mapping in `r0` shows and shares, or goes to `private`.
-fn shared_inode(asm: &mut Asm, dst: Reg, private: Label) {
+pub(super) fn shared_inode(asm: &mut Asm, dst: Reg, private: Label) {
     field::load(asm, dst, R0, ("vm_area_struct", &["vm_flags"]));
     asm.alu_imm(AluOp::And, dst, SHARED);
     asm.jump_if_imm(Cond::Eq, dst, 0, private);
@@ -132,23 +131,8 @@ fn sharer(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     Ok(Subprogram { name: columns.function("sharer"), code: asm.finish()? })
 }
 
-/// `u64 sharer(task, id, tid)` where nobody asks who maps what: the same at any inode.
-fn namesake(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
-    let mut asm = Asm::new();
-    let end = asm.label();
-    asm.mov(R8, R3);
-    asm.store_imm(Size::Dw, FP, KEY, ANY);
-    asm.store(Size::Dw, FP, KEY + 8, R2);
-    find_node(columns, &mut asm, KEY, end);
-    take_slot(&mut asm, end);
-    asm.bind(end);
-    asm.load_imm(R0, 0);
-    asm.exit();
-    Ok(Subprogram { name: columns.function("sharer"), code: asm.finish()? })
-}
-
 /// Puts the thread in `r8` into the node in `r0`; may go to `done`. Loses `r1`.
-fn take_slot(asm: &mut Asm, done: Label) {
+pub(super) fn take_slot(asm: &mut Asm, done: Label) {
     for slot in [FIRST, SECOND] {
         let taken = asm.label();
         asm.load(Size::Dw, R1, R0, slot);
@@ -164,7 +148,7 @@ fn take_slot(asm: &mut Asm, done: Label) {
 /// Fills in the owner of the shared lock of the candidate in `r6`, and its number if it
 /// waits itself. `key` is where a key has room on the stack. Loses `r7` to `r9`.
 pub(super) fn owner(columns: &Columns, asm: &mut Asm, key: i16, gone: Label, unknown: Label) {
-    let (one, end) = (asm.label(), asm.label());
+    let (nobody, one, end) = (asm.label(), asm.label(), asm.label());
     let find = |asm: &mut Asm, space: Option<i16>, absent: Label| {
         match space {
             Some(word) => asm.load(Size::Dw, R1, R6, word),
@@ -177,17 +161,26 @@ pub(super) fn owner(columns: &Columns, asm: &mut Asm, key: i16, gone: Label, unk
         asm.load(Size::Dw, R1, R0, UNKNOWN);
         asm.jump_if_imm(Cond::Ne, R1, 0, unknown);
     };
+    if columns.is_classic() {
+        places::only_if_nobody_was_lost(columns, asm, unknown);
+    }
     // One that could not be looked at may be the one, whoever else could.
     find(asm, None, unknown);
     find(asm, Some(at::OBJECT), unknown);
     asm.load(Size::Dw, R7, R0, FIRST);
     asm.load(Size::Dw, R8, R0, SECOND);
     asm.load(Size::Dw, R9, R6, at::TID);
-    asm.jump_if_imm(Cond::Eq, R7, 0, gone);
+    asm.jump_if_imm(Cond::Eq, R7, 0, nobody);
     asm.jump_if_imm(Cond::Eq, R8, 0, one);
     asm.jump_if(Cond::Eq, R8, R9, one);
     asm.jump_if(Cond::Ne, R7, R9, unknown);
     asm.mov(R7, R8);
+    asm.jump(one);
+    asm.bind(nobody);
+    if columns.is_classic() {
+        places::only_if_all_were_seen(columns, asm, unknown);
+    }
+    asm.jump(gone);
     asm.bind(one);
     asm.store(Size::Dw, R6, at::OWNER_TID, R7);
     asm.store_imm(Size::Dw, FP, key, 0);
