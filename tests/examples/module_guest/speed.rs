@@ -34,20 +34,29 @@ pub(crate) fn run(threads: u64) -> Result<String, String> {
         let mut module =
             Running::load(HostKind::Module, source, &[]).map_err(|error| error.to_string())?;
         let (mut one, visited) = least(&mut module);
-        let beside = match Running::load(HostKind::Bpf, source, &[]) {
-            Ok(mut bpf) => {
-                let (other, _) = least(&mut bpf);
-                // Again, so that neither had the quieter time.
-                one = one.min(least(&mut module).0);
-                let other = other.min(least(&mut bpf).0);
-                format!("bpf {other:.0}: {:.2} times", one / other)
+        // The sweep, where this kernel has iterators to call, and what it calls row by row.
+        let peers = [
+            ("sweep", Running::load(HostKind::Bpf, source, &[])),
+            ("iter/task", Running::load_classic(source).expect("every filter has them")),
+        ];
+        let mut beside = String::new();
+        for (kind, peer) in peers {
+            match peer {
+                Ok(mut bpf) => {
+                    let (other, _) = least(&mut bpf);
+                    // Again, so that neither had the quieter time.
+                    one = one.min(least(&mut module).0);
+                    let other = other.min(least(&mut bpf).0);
+                    beside += &format!(", bpf {kind} {other:.0}: {:.2} times", one / other);
+                }
+                Err(error) => {
+                    let first = error.to_string();
+                    let first = first.lines().next().unwrap_or_default();
+                    beside += &format!(", bpf {kind} cannot: {first}");
+                }
             }
-            Err(error) => {
-                let first = error.to_string();
-                format!("bpf cannot: {}", first.lines().next().unwrap_or_default())
-            }
-        };
-        said += &format!("\n  {name}: module {one:.0} ns a row ({visited} rows), {beside}");
+        }
+        said += &format!("\n  {name}: module {one:.0} ns a row ({visited} rows){beside}");
         if index == 1 {
             said += &format!("; /proc {:.0} times", walk / one);
         }
