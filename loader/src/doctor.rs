@@ -181,7 +181,9 @@ impl Feature {
             Self::TaskIterator => {
                 "sweeps go through iter/task programs, which cost more; kernel 6.10 has it"
             }
-            Self::MappingIterator => "use kernel 6.7 or newer, or `--host vm`",
+            Self::MappingIterator => {
+                "sweeps go through iter/task_vma programs, which cost more; kernel 6.10 has it"
+            }
             Self::IterTask => "use kernel 5.8 or newer, or `kfilter run`",
             Self::IterTaskSleepable => "use kernel 5.18 or newer",
             Self::SingleTaskLink => "use kernel 6.1 or newer, or `kfilter run`",

@@ -12,6 +12,8 @@
 //!     text      the same, as lines for people
 //!     timer     what makes it sweep by itself, and the program that ends that,
 //!     stop      if it is resident
+//!     pass0...  where no program walks by itself (before Linux 6.10), in the place of `sweep`,
+//!               `read` and `text`: what a session reads one after another
 //! ```
 //!
 //! **Invariant**: `NAME` is there whole or not at all. It is made beside its place and moved
@@ -22,6 +24,7 @@ mod meta;
 mod place;
 mod reader;
 mod resident;
+mod rows;
 mod turns;
 
 pub use meta::PinMeta;
@@ -29,7 +32,8 @@ pub use reader::FileSession;
 pub use resident::PERIOD_MIN;
 
 use crate::error::LoadError;
-use crate::host::bpf::{BpfSession, Loaded, LoadedMap, Reuse, Types, load_programs};
+use crate::host::bpf::resident::explain;
+use crate::host::bpf::{BpfSession, Loaded, LoadedMap, Reuse, Types, is_too_old, load_programs};
 use crate::host::{Request, Session};
 use crate::link::ProgramKind;
 use crate::sys::{Call, Sys};
@@ -119,9 +123,9 @@ impl std::fmt::Debug for Pins {
 }
 
 /// What a kernel that lacks a function cannot do, and the way out.
-const STAYS: (&str, &str) = (
-    "a loaded filter walks by itself when it is read, which this kernel lets no program do",
-    "use `kfilter run`, or Linux 6.10 and later",
+const TICKS: (&str, &str) = (
+    "a filter that sweeps by itself walks by itself, which this kernel lets no program do",
+    "load it without `--every` and sweep with `kfilter read`, or use Linux 6.10 and later",
 );
 
 impl Pins {
@@ -151,25 +155,26 @@ impl Pins {
         let code = meta::code_digest(request.object, request.filter);
         let history = if exists { self.history(&options.name, code) } else { None };
         let history_kept = history.is_some();
-        let reuse: Vec<Reuse> = request
-            .filter
-            .bpf
-            .state
-            .iter()
-            .zip(history)
-            .map(|(map, fd)| Reuse { map: map.clone(), fd })
-            .collect();
         let read = request.filter.bpf.reader.as_ref();
         let ticking = resident::wanted(request.filter, options)?;
         let mut names = vec![request.filter.bpf.sweep.as_str()];
         names.extend(read.map(|reader| reader.program.as_str()));
         names.extend(ticking.iter().flat_map(|meta| [meta.start.as_str(), meta.stop.as_str()]));
-        let loaded = load_programs(&*self.sys, &self.types, request, &names, reuse)
-            .map_err(|error| crate::host::bpf::resident::explain(error).or_too_old(STAYS))?;
+        let reuse = reuse_of(request.filter, history.as_ref());
+        let loaded = match load_programs(&*self.sys, &self.types, request, &names, reuse) {
+            Ok(loaded) => loaded,
+            Err(refused) if ticking.is_some() => return Err(explain(refused).or_too_old(TICKS)),
+            Err(refused) if is_too_old(&refused) => return self.load_classic(request, options),
+            // Some kernels have the functions, and do not let such programs call them.
+            Err(refused @ LoadError::Rejected(_)) => {
+                return self.load_classic(request, options).map_err(|_| refused);
+            }
+            Err(refused) => return Err(refused),
+        };
         let lines = read
             .map(|reader| reader::load_lines(&*self.sys, &self.types, request, reader, &loaded))
             .transpose()?;
-        let description = PinMeta::new(request, options, code).store(&*self.sys)?;
+        let description = PinMeta::new(request, options, code, false).store(&*self.sys)?;
         let making = directory.begin(&options.name)?;
         self.pin_all(making.path(), request.filter, &loaded, &description)?;
         let readable = match (&lines, loaded.programs.get(1)) {
@@ -243,13 +248,15 @@ impl Pins {
             let size = if pin == file::RECORDS { info.max_entries } else { info.value_size };
             maps.push(LoadedMap { name: in_object.to_owned(), fd, size });
         }
-        let loaded = Loaded {
-            kind: ProgramKind::Syscall,
-            programs: vec![self.get(name, file::SWEEP)?],
-            maps,
-            btf: None,
+        let (kind, programs) = (ProgramKind::Syscall, Vec::new());
+        let mut loaded = Loaded { kind, programs, maps, btf: None };
+        let (sys, filter) = (Rc::clone(&self.sys), &meta.filter);
+        let session = if meta.by_row {
+            BpfSession::reading(sys, filter, loaded, self.passes(name, filter)?)?
+        } else {
+            loaded.programs.push(self.get(name, file::SWEEP)?);
+            BpfSession::new(sys, filter, loaded)?
         };
-        let session = BpfSession::new(Rc::clone(&self.sys), &meta.filter, loaded)?;
         let (directory, name) = (self.root.join(name), name.to_owned());
         Ok((meta, Box::new(Turns { directory, name, session })))
     }
@@ -301,7 +308,8 @@ impl Pins {
     ) -> Result<(), LoadError> {
         let pin = |file: &str, fd: BorrowedFd<'_>| self.pin(directory, file, fd);
         pin(file::META, description.as_fd())?;
-        if let Some(sweep) = loaded.programs.first() {
+        if let Some(sweep) = loaded.programs.first().filter(|_| loaded.kind == ProgramKind::Syscall)
+        {
             pin(file::SWEEP, sweep.as_fd())?;
         }
         let maps = [
@@ -336,6 +344,13 @@ impl Pins {
         let word = |offset| crate::btf::word_at(&info, offset).unwrap_or(0);
         Ok(MapInfo { value_size: word(12), max_entries: word(16) })
     }
+}
+
+/// The history that a load goes on with.
+fn reuse_of(filter: &FilterMeta, history: Option<&OwnedFd>) -> Vec<Reuse> {
+    let fd = history.and_then(|fd| fd.try_clone().ok());
+    let states = filter.bpf.state.iter().zip(fd);
+    states.map(|(map, fd)| Reuse { map: map.clone(), fd }).collect()
 }
 
 /// What is asked of a map.

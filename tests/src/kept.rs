@@ -4,7 +4,7 @@ use kfilter_loader::host::bpf::system_values;
 use kfilter_loader::params::Given;
 use kfilter_loader::pin::{FileSession, PinOptions, Pinned, Pins};
 use kfilter_loader::sys::Kernel;
-use kfilter_loader::{ErrorClass, Object, Request};
+use kfilter_loader::{ErrorClass, LoadError, Object, Request};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::rc::Rc;
@@ -30,6 +30,20 @@ impl Kept {
     /// When the source is wrong.
     #[must_use]
     pub fn load(test: &str, source: &str, options: &PinOptions) -> Option<Self> {
+        Self::load_by(test, source, options, Pins::load)
+    }
+
+    /// The same by another way to load.
+    ///
+    /// # Panics
+    /// When the source is wrong.
+    #[must_use]
+    pub fn load_by(
+        test: &str,
+        source: &str,
+        options: &PinOptions,
+        load: impl Fn(&Pins, &Request<'_>, &PinOptions) -> Result<Pinned, LoadError>,
+    ) -> Option<Self> {
         let compiled = kfilter_compiler::compile("kept.kf", source)
             .unwrap_or_else(|wrong| panic!("{source}\n{wrong:#?}"));
         let object = Object::parse(&compiled.object).expect("our own object");
@@ -37,7 +51,8 @@ impl Kept {
         let kept = Self { pins: Pins::new(Rc::new(Kernel), &root), object, root };
         for filter in kept.object.filters() {
             let options = PinOptions { name: filter.name.clone(), ..options.clone() };
-            match kept.load_again(&options) {
+            let request = Request::new(&kept.object, &filter.name, &[], system_values(&Kernel));
+            match request.and_then(|request| load(&kept.pins, &request, &options)) {
                 Ok(_) => {}
                 Err(error) if error.class() != ErrorClass::Input => {
                     crate::skipped(test, &error.to_string());
@@ -53,7 +68,7 @@ impl Kept {
     ///
     /// # Errors
     /// As [`Pins::load`].
-    pub fn load_again(&self, options: &PinOptions) -> Result<Pinned, kfilter_loader::LoadError> {
+    pub fn load_again(&self, options: &PinOptions) -> Result<Pinned, LoadError> {
         let system = system_values(&Kernel);
         let request = Request::new(&self.object, &options.name, &options.params, system)?;
         self.pins.load(&request, options)

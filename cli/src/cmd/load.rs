@@ -120,7 +120,7 @@ fn said(pins: &Pins, options: &PinOptions, pinned: Pinned, has_history: bool) ->
         if pinned.readable { format!("; read it at {}", path.display()) } else { String::new() };
     let is_widened = options.mode & 0o077 != 0 || options.group.is_some();
     let note = if is_widened && !pinned.readable {
-        "; the object has no program for its files: mode and group grant nothing"
+        "; it has no files for others here: mode and group grant nothing"
     } else {
         ""
     };

@@ -16,6 +16,7 @@ pub use program::{Loaded, LoadedMap, Reuse, load_programs};
 pub(crate) use resident::sweep_end;
 pub use resident::{Batch, Stream};
 pub use session::BpfSession;
+pub(crate) use session::link_rows;
 pub use types::Types;
 
 use super::{Host, HostKind, Request, Session};
@@ -109,13 +110,13 @@ impl Host for BpfHost {
 }
 
 /// What a kernel that lacks a function cannot do, and the way out.
-const WALKS: (&str, &str) = (
+pub(crate) const WALKS: (&str, &str) = (
     "the filter reads what no program of this kernel can walk to",
     "use `--host vm`, or Linux 6.10 and later",
 );
 
 /// Whether the kernel lacks a function that newer ones have.
-fn is_too_old(error: &LoadError) -> bool {
+pub(crate) fn is_too_old(error: &LoadError) -> bool {
     matches!(error, LoadError::Relocation(error) if error.kind == RelocErrorKind::NoKfunc)
 }
 

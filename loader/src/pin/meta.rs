@@ -35,12 +35,20 @@ pub struct PinMeta {
     /// only if it is told to.
     #[serde(default)]
     pub every_ns: Option<u64>,
+    /// It is swept by reading what its passes go over.
+    #[serde(default)]
+    pub by_row: bool,
     /// A digest of its code: equal ones read each other's history.
     pub code: u64,
 }
 
 impl PinMeta {
-    pub(super) fn new(request: &Request<'_>, options: &PinOptions, code: u64) -> Self {
+    pub(super) fn new(
+        request: &Request<'_>,
+        options: &PinOptions,
+        code: u64,
+        by_row: bool,
+    ) -> Self {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Self {
             format: FORMAT,
@@ -49,6 +57,7 @@ impl PinMeta {
             params: options.params.clone(),
             loaded_at: now.map_or(0, |now| now.as_secs()),
             every_ns: options.every.and_then(|every| u64::try_from(every.as_nanos()).ok()),
+            by_row,
             code,
         }
     }

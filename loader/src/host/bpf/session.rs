@@ -52,8 +52,6 @@ struct Reading {
     link: OwnedFd,
     /// Where in `.bss` it says whether it is to be read.
     needed: Option<usize>,
-    /// What the link runs.
-    program: OwnedFd,
 }
 
 impl std::fmt::Debug for BpfSession {
@@ -72,11 +70,43 @@ impl BpfSession {
         filter: &FilterMeta,
         mut loaded: Loaded,
     ) -> Result<Self, LoadError> {
-        let missing = |what: &str| LoadError::Missing {
-            what: format!("map `{what}`"),
-            why: "no program of the filter uses it".to_owned(),
-            way_out: "compile the filter again".to_owned(),
+        if loaded.kind != ProgramKind::Syscall {
+            let links = link_rows(&*sys, filter, &loaded)?;
+            return Self::reading(sys, filter, loaded, links);
+        }
+        if loaded.programs.is_empty() {
+            return Err(missing(&filter.bpf.sweep));
+        }
+        let program = loaded.programs.swap_remove(0);
+        Self::open(sys, filter, loaded, Way::Call(program))
+    }
+
+    /// A session that makes its sweeps by reading what these links, one for each of the
+    /// filter's classic programs, go over.
+    ///
+    /// # Errors
+    /// As [`BpfSession::new`].
+    pub(crate) fn reading(
+        sys: Rc<dyn Sys>,
+        filter: &FilterMeta,
+        loaded: Loaded,
+        links: Vec<OwnedFd>,
+    ) -> Result<Self, LoadError> {
+        let passes = links.into_iter().zip(&filter.bpf.classic);
+        let reading = |(link, pass): (OwnedFd, &PassMeta)| Reading {
+            link,
+            needed: pass.needed.map(|offset| offset as usize),
         };
+        let way = Way::Read(passes.map(reading).collect());
+        Self::open(sys, filter, loaded, way)
+    }
+
+    fn open(
+        sys: Rc<dyn Sys>,
+        filter: &FilterMeta,
+        loaded: Loaded,
+        way: Way,
+    ) -> Result<Self, LoadError> {
         let records = &filter.bpf.records;
         let ring = loaded
             .map(records)
@@ -89,17 +119,6 @@ impl BpfSession {
             .map_shared(bss.fd.as_fd(), 0, bytes, false)
             .map_err(LoadError::syscall("mapping the statistics"))?;
         let stats = Stats { memory, offset: filter.stats.offset as usize };
-        let mut programs = std::mem::take(&mut loaded.programs).into_iter();
-        let way = match loaded.kind {
-            ProgramKind::Syscall => {
-                Way::Call(programs.next().ok_or_else(|| missing(&filter.bpf.sweep))?)
-            }
-            ProgramKind::IterTask { .. } | ProgramKind::IterTaskFile | ProgramKind::IterTaskVma => {
-                let passes = programs.zip(&filter.bpf.classic);
-                let link = |(program, pass)| Reading::new(&*sys, program, pass);
-                Way::Read(passes.map(link).collect::<Result<_, _>>()?)
-            }
-        };
         Ok(Self {
             sys,
             filter: filter.name.clone(),
@@ -111,12 +130,12 @@ impl BpfSession {
         })
     }
 
-    /// The program that makes a sweep, or the one that is called for its rows.
+    /// The program that makes a sweep; where the kernel walks, the one that it calls for rows.
     #[must_use]
     pub fn program(&self) -> Option<BorrowedFd<'_>> {
         match &self.way {
             Way::Call(program) => Some(program.as_fd()),
-            Way::Read(all) => all.last().map(|reading| reading.program.as_fd()),
+            Way::Read(_) => self.loaded.programs.last().map(AsFd::as_fd),
         }
     }
 
@@ -157,14 +176,26 @@ impl BpfSession {
     }
 }
 
-impl Reading {
-    fn new(sys: &dyn Sys, program: OwnedFd, pass: &PassMeta) -> Result<Self, LoadError> {
-        let link = Call::LinkCreateIter { program: program.as_fd(), tid: 0 };
-        let link = sys
-            .bpf_fd(link)
-            .map_err(LoadError::syscall(format!("linking program `{}`", pass.program)))?;
-        Ok(Self { link, needed: pass.needed.map(|offset| offset as usize), program })
+/// What is missing in an object that another compiler wrote.
+fn missing(what: &str) -> LoadError {
+    LoadError::Missing {
+        what: format!("map or program `{what}`"),
+        why: "the filter does not use it".to_owned(),
+        way_out: "compile the filter again".to_owned(),
     }
+}
+
+/// A link to all rows for each of the `loaded` classic programs.
+pub(crate) fn link_rows(
+    sys: &dyn Sys,
+    filter: &FilterMeta,
+    loaded: &Loaded,
+) -> Result<Vec<OwnedFd>, LoadError> {
+    let link = |program: &OwnedFd| {
+        sys.bpf_fd(Call::LinkCreateIter { program: program.as_fd(), tid: 0 })
+            .map_err(LoadError::syscall(format!("linking filter `{}`", filter.name)))
+    };
+    loaded.programs.iter().map(link).collect()
 }
 
 impl BpfSession {
