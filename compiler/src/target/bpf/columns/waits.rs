@@ -26,6 +26,7 @@ mod lock;
 mod lock32;
 mod passes;
 mod places;
+mod refused;
 mod sharers;
 
 pub(super) use self::passes::passes;
@@ -170,6 +171,7 @@ pub(super) fn maps(filter: &str) -> Vec<Map> {
 pub(super) fn subprograms(columns: &Columns) -> Result<Vec<Subprogram>, JumpTooFar> {
     let mut all = vec![waits(columns)?, lock::subprogram(columns)?, lock32::subprogram(columns)?];
     all.extend(collect::subprograms(columns)?);
+    all.extend(refused::subprograms(columns)?);
     all.extend(graph::subprograms(columns)?);
     all.extend(sharers::subprograms(columns)?);
     Ok(all)

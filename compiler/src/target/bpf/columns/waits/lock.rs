@@ -12,13 +12,12 @@
 //! The kernel refuses to close a cycle of priority-inheriting mutexes (EDEADLK), and the C
 //! library then parks the thread on a word of its stack for ever. Which mutex it was is found
 //! by the registers that functions preserve, or where the stack holds them: one of them still
-//! points to it or to its kind.
+//! points to it or to its kind. See [`refused`].
 
 use super::super::Columns;
-use super::super::helper::{Rounds, stack_address};
-use super::candidate::{
-    EXPECTED, FUTEX, INNER_TID, IS_32, LOCK, OPERATION, OWNER, PARKED, REGISTERS, SHARED, STACK,
-};
+use super::super::helper::stack_address;
+use super::candidate::{EXPECTED, FUTEX, IS_32, LOCK, OPERATION, PARKED, SHARED};
+use super::refused::{self, Width};
 use crate::asm::{
     AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, Reg, Size,
 };
@@ -52,10 +51,10 @@ pub(super) const RWLOCK_HELD: i32 = 3;
 /// The bits that a musl mutex's type may have, and those of types that record an owner.
 const MUSL_TYPE_BITS: i32 = 0x8f;
 const MUSL_OWNED: i32 = 0xf;
-const MUSL_INHERIT: i32 = 0x8;
+pub(super) const MUSL_INHERIT: i32 = 0x8;
 
 /// Where a glibc mutex has its kind.
-const KIND_OFFSET: i32 = 16;
+pub(super) const KIND_OFFSET: i32 = 16;
 /// Below this address nothing is mapped.
 pub(super) const LOWEST_ADDRESS: i32 = 4096;
 
@@ -63,15 +62,11 @@ pub(super) const LOWEST_ADDRESS: i32 = 4096;
 pub(super) const WRPHASE_FUTEX: i16 = 2;
 pub(super) const WRITERS_FUTEX: i16 = 3;
 
-const MUTEX_BYTES: i64 = 40;
+pub(super) const MUTEX_BYTES: i64 = 40;
 pub(super) const RWLOCK_BYTES: i64 = 32;
 pub(super) const BUFFER: i16 = -40;
 /// What a neighbour on the owner's list should point to.
-const NEIGHBOUR: i16 = -48;
-pub(super) const ITERATOR: i16 = -56;
-/// Where a pointer to a refused mutex is looked for.
-const REGISTER_COUNT: i32 = REGISTERS.len() as i32;
-const STACK_POINTERS: i32 = 48;
+pub(super) const NEIGHBOUR: i16 = -48;
 /// The two pointers by which a lock is on its owner's list: bytes from its start, in glibc
 /// and in musl alike.
 const LINKS: [i16; 2] = [24, 32];
@@ -138,7 +133,7 @@ pub(super) fn subprogram(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.bind(of_musl);
     musl_inherits(&mut asm, none);
     asm.bind(parked);
-    refused(&mut asm, Rounds::new(columns, ITERATOR, REGISTER_COUNT + STACK_POINTERS), none);
+    refused::search(columns, &mut asm, Width::Wide, none);
     asm.bind(none);
     asm.load_imm(R0, 0);
     asm.exit();
@@ -188,90 +183,6 @@ pub(super) fn found(asm: &mut Asm, before: i16, flags: Reg, shared: i32) {
     asm.alu_imm(AluOp::Sub, R1, i32::from(before) * 4);
     asm.store(Size::Dw, R6, LOCK, R1);
     asm.exit();
-}
-
-/// The mutex that a parked thread did not get: the first that its registers or its stack
-/// point to and that somebody else owns, or else one of its own, which it tried to lock
-/// again.
-fn refused(asm: &mut Asm, places: Rounds, none: Label) {
-    let (next, end, on_stack, look) = (asm.label(), asm.label(), asm.label(), asm.label());
-    asm.store_imm(Size::Dw, R6, FUTEX, 0);
-    places.start(asm);
-    asm.bind(next);
-    places.next(asm, end);
-    asm.jump_if_imm(Cond::Ge, R1, REGISTER_COUNT, on_stack);
-    asm.alu_imm(AluOp::Lsh, R1, 3);
-    asm.mov(R2, R6);
-    asm.alu(AluOp::Add, R2, R1);
-    asm.load(Size::Dw, R8, R2, REGISTERS[0]);
-    asm.jump(look);
-    asm.bind(on_stack);
-    asm.alu_imm(AluOp::Sub, R1, REGISTER_COUNT);
-    asm.alu_imm(AluOp::Lsh, R1, 3);
-    asm.load(Size::Dw, R3, R6, STACK);
-    asm.alu(AluOp::Add, R3, R1);
-    read_r3(asm, 8, next);
-    asm.load(Size::Dw, R8, FP, BUFFER);
-    asm.bind(look);
-    for distance in [KIND_OFFSET, 0] {
-        refused_at(asm, places, distance);
-    }
-    asm.jump(next);
-    asm.bind(end);
-    places.end(asm);
-    asm.load(Size::Dw, R1, R6, FUTEX);
-    asm.jump_if_imm(Cond::Eq, R1, 0, none);
-    asm.store(Size::Dw, R6, LOCK, R1);
-    asm.load(Size::Dw, R0, R6, INNER_TID);
-    asm.exit();
-}
-
-/// Ends the function if somebody else owns an inheriting mutex at `distance` before the
-/// address in `r8`; one of its own is noted.
-fn refused_at(asm: &mut Asm, places: Rounds, distance: i32) {
-    let (other, own, of_musl, owned) = (asm.label(), asm.label(), asm.label(), asm.label());
-    asm.mov(R3, R8);
-    asm.alu_imm(AluOp::Sub, R3, distance);
-    asm.store(Size::Dw, R6, LOCK, R3);
-    asm.jump_if_imm(Cond::Lt, R3, LOWEST_ADDRESS, other);
-    read_r3(asm, MUTEX_BYTES, other);
-    word(asm, R9, 4);
-    asm.mov(R1, R9);
-    asm.alu_imm(AluOp::And, R1, !KIND_BITS);
-    asm.jump_if_imm(Cond::Ne, R1, 0, of_musl);
-    asm.mov(R1, R9);
-    asm.alu_imm(AluOp::And, R1, KIND_INHERIT);
-    asm.jump_if_imm(Cond::Eq, R1, 0, of_musl);
-    word(asm, R0, 0);
-    asm.alu_imm(AluOp::And, R0, OWNER_MASK);
-    asm.jump_if_imm(Cond::Eq, R0, 0, other);
-    // Its owner stands in it twice.
-    word(asm, R1, 2);
-    asm.jump_if(Cond::Ne, R0, R1, other);
-    asm.jump(owned);
-    asm.bind(of_musl);
-    word(asm, R9, 0);
-    musl_type(asm, MUSL_INHERIT, other);
-    word(asm, R0, 1);
-    asm.alu_imm(AluOp::And, R0, OWNER_MASK);
-    asm.jump_if_imm(Cond::Eq, R0, 0, other);
-    asm.store(Size::Dw, R6, OWNER, R0);
-    asm.load(Size::Dw, R0, R6, LOCK);
-    listed(asm, other);
-    asm.load(Size::Dw, R0, R6, OWNER);
-    asm.bind(owned);
-    asm.load(Size::Dw, R1, R6, INNER_TID);
-    asm.jump_if(Cond::Eq, R0, R1, own);
-    asm.alu_imm(AluOp::And, R9, KIND_SHARED);
-    asm.store(Size::Dw, R6, SHARED, R9);
-    asm.mov(R8, R0);
-    places.end(asm);
-    asm.mov(R0, R8);
-    asm.exit();
-    asm.bind(own);
-    asm.load(Size::Dw, R1, R6, LOCK);
-    asm.store(Size::Dw, R6, FUTEX, R1);
-    asm.bind(other);
 }
 
 /// A rwlock that is held by a writer and waited for on the futex that is its word number
@@ -330,7 +241,7 @@ fn plain_mutex(asm: &mut Asm, not: Label) {
 /// Goes to `not` unless the lock at the address in `r0` is on its owner's list: what
 /// precedes it there points back. Of a lock that processes share, with its kind in `r9`,
 /// the neighbours may be another process's. Loses what was read, and `r0` to `r5`.
-fn listed(asm: &mut Asm, not: Label) {
+pub(super) fn listed(asm: &mut Asm, not: Label) {
     let shared = asm.label();
     for link in LINKS {
         asm.load(Size::Dw, R2, FP, BUFFER + link);
@@ -389,7 +300,7 @@ fn musl_inherits(asm: &mut Asm, none: Label) {
 }
 
 /// Goes to `not` unless `r9` is a musl mutex's type with one of these bits. Loses `r1`.
-fn musl_type(asm: &mut Asm, bits: i32, not: Label) {
+pub(super) fn musl_type(asm: &mut Asm, bits: i32, not: Label) {
     asm.mov(R1, R9);
     asm.alu_imm(AluOp::And, R1, !MUSL_TYPE_BITS);
     asm.jump_if_imm(Cond::Ne, R1, 0, not);

@@ -11,20 +11,18 @@
 //! A refused mutex is found on the stack, where functions of 32 bits get their arguments.
 
 use super::super::Columns;
-use super::super::helper::Rounds;
-use super::candidate::{EXPECTED, FUTEX, INNER_TID, LOCK, OPERATION, PARKED, SHARED, STACK};
+use super::candidate::{EXPECTED, OPERATION, PARKED};
 use super::lock::{
-    BUFFER, ITERATOR, KIND_BITS, KIND_INHERIT, KIND_PROTECT, KIND_ROBUST, KIND_SHARED, KIND_TYPE,
-    LOCK_PI, LOWEST_ADDRESS, OWNER_MASK, RWLOCK_BYTES, RWLOCK_HELD, TYPE_ADAPTIVE, TYPE_RECURSIVE,
-    WAITERS_BIT, WRITERS_FUTEX, WRPHASE_FUTEX, contended, found, read, read_r3, word,
+    BUFFER, KIND_BITS, KIND_INHERIT, KIND_PROTECT, KIND_ROBUST, KIND_SHARED, KIND_TYPE, LOCK_PI,
+    OWNER_MASK, RWLOCK_BYTES, RWLOCK_HELD, TYPE_ADAPTIVE, TYPE_RECURSIVE, WAITERS_BIT,
+    WRITERS_FUTEX, WRPHASE_FUTEX, contended, found, read, word,
 };
-use crate::asm::{AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R6, R7, R8, R9, Size};
+use super::refused::{self, Width};
+use crate::asm::{AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R6, R7, R8, R9, Size};
 use crate::object::Subprogram;
 
-const MUTEX_BYTES: i64 = 24;
-const KIND_OFFSET: i32 = 12;
-/// Stack of a refused thread that is searched, in pointers.
-const STACK_POINTERS: i32 = 96;
+pub(super) const MUTEX_BYTES: i64 = 24;
+pub(super) const KIND_OFFSET: i32 = 12;
 /// What may be set in a rwlock's flags: which side it prefers, and that processes share it.
 const RWLOCK_FLAGS: i32 = 0x103;
 const RWLOCK_SHARED: i32 = 0x100;
@@ -76,7 +74,7 @@ pub(super) fn subprogram(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     rwlock(&mut asm, WRPHASE_FUTEX, 3);
     asm.jump(none);
     asm.bind(parked);
-    refused(&mut asm, Rounds::new(columns, ITERATOR, STACK_POINTERS), none);
+    refused::search(columns, &mut asm, Width::Narrow, none);
     asm.bind(none);
     asm.load_imm(R0, 0);
     asm.exit();
@@ -84,7 +82,7 @@ pub(super) fn subprogram(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
 }
 
 /// `r9 =` the kind of the mutex that was read, or goes to `not`. Loses `r0`.
-fn kind(asm: &mut Asm, not: Label) {
+pub(super) fn kind(asm: &mut Asm, not: Label) {
     word(asm, R9, 3);
     asm.mov(R0, R9);
     asm.alu_imm(AluOp::And, R0, !KIND_BITS);
@@ -93,7 +91,7 @@ fn kind(asm: &mut Asm, not: Label) {
 
 /// Goes to `not` unless the owner in the word, which is in `r1`, is the one that the third
 /// word names. Loses `r0` and `r2`.
-fn owner_twice(asm: &mut Asm, not: Label) {
+pub(super) fn owner_twice(asm: &mut Asm, not: Label) {
     asm.mov(R0, R1);
     asm.alu_imm(AluOp::And, R0, OWNER_MASK);
     word(asm, R2, 2);
@@ -145,61 +143,5 @@ fn rwlock(asm: &mut Asm, futex: i16, bits: i32) {
     word(asm, R0, 7);
     asm.jump_if_imm(Cond::Eq, R0, 0, other);
     found(asm, futex, R9, RWLOCK_SHARED);
-    asm.bind(other);
-}
-
-/// The mutex that a parked thread did not get: the first that its stack points to and that
-/// somebody else owns, or else one of its own, which it tried to lock again.
-fn refused(asm: &mut Asm, places: Rounds, none: Label) {
-    let (next, end) = (asm.label(), asm.label());
-    asm.store_imm(Size::Dw, R6, FUTEX, 0);
-    places.start(asm);
-    asm.bind(next);
-    places.next(asm, end);
-    asm.alu_imm(AluOp::Lsh, R1, 2);
-    asm.load(Size::Dw, R3, R6, STACK);
-    asm.alu(AluOp::Add, R3, R1);
-    read_r3(asm, 4, next);
-    word(asm, R8, 0);
-    for distance in [KIND_OFFSET, 0] {
-        refused_at(asm, places, distance);
-    }
-    asm.jump(next);
-    asm.bind(end);
-    places.end(asm);
-    asm.load(Size::Dw, R1, R6, FUTEX);
-    asm.jump_if_imm(Cond::Eq, R1, 0, none);
-    asm.store(Size::Dw, R6, LOCK, R1);
-    asm.load(Size::Dw, R0, R6, INNER_TID);
-    asm.exit();
-}
-
-/// Ends the function if somebody else owns an inheriting mutex at `distance` before the
-/// address in `r8`; one of its own is noted.
-fn refused_at(asm: &mut Asm, places: Rounds, distance: i32) {
-    let (own, other) = (asm.label(), asm.label());
-    asm.mov(R3, R8);
-    asm.alu_imm(AluOp::Sub, R3, distance);
-    asm.store(Size::Dw, R6, LOCK, R3);
-    asm.jump_if_imm(Cond::Lt, R3, LOWEST_ADDRESS, other);
-    read_r3(asm, MUTEX_BYTES, other);
-    kind(asm, other);
-    asm.mov(R1, R9);
-    asm.alu_imm(AluOp::And, R1, KIND_INHERIT);
-    asm.jump_if_imm(Cond::Eq, R1, 0, other);
-    word(asm, R1, 0);
-    owner_twice(asm, other);
-    asm.jump_if_imm(Cond::Eq, R0, 0, other);
-    asm.load(Size::Dw, R1, R6, INNER_TID);
-    asm.jump_if(Cond::Eq, R0, R1, own);
-    asm.alu_imm(AluOp::And, R9, KIND_SHARED);
-    asm.store(Size::Dw, R6, SHARED, R9);
-    asm.mov(R8, R0);
-    places.end(asm);
-    asm.mov(R0, R8);
-    asm.exit();
-    asm.bind(own);
-    asm.load(Size::Dw, R1, R6, LOCK);
-    asm.store(Size::Dw, R6, FUTEX, R1);
     asm.bind(other);
 }
