@@ -105,10 +105,10 @@ impl Build {
             maps: Vec::new(),
             rodata: Vec::new(),
             constants: Vec::new(),
-            scratch: Vec::new(),
+            scratch: vec![bpf::ahead::variable()],
             vm: Vec::new(),
         };
-        Self { module, routines: Vec::new(), bss: 0 }
+        Self { module, routines: Vec::new(), bss: bpf::ahead::BYTES }
     }
 
     fn filter(&mut self, filter: &Filter) -> Result<(), Box<Diagnostic>> {

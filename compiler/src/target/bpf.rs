@@ -3,6 +3,7 @@
 //! [`columns`] says what a column is in the kernel, `sweep` what stands around the row
 //! body; the body comes from `lower`.
 
+pub mod ahead;
 mod classic;
 pub mod columns;
 mod groups;

@@ -10,6 +10,7 @@ use kfilter_compiler::asm::{AluOp, Asm, Cond, FP, R0, R1, R2, R3, R4, R6, R7, Si
 use kfilter_compiler::code::{Code, FieldPath};
 use kfilter_compiler::hir::Span;
 use kfilter_compiler::object::{self, Map, MapKind, Module, Program, ProgramSection};
+use kfilter_compiler::target::bpf::ahead;
 use kfilter_compiler::target::bpf::columns::{Columns, Place, TASK, untrusted};
 
 /// Where the iterator lives on a sweep's stack.
@@ -32,7 +33,7 @@ pub(crate) fn plain_meta(name: &str) -> ObjectMeta {
             doc: String::new(),
             table: "thread".to_owned(),
             rodata: Block { offset: 0, size: system },
-            stats: Block { offset: 0, size: stats },
+            stats: Block { offset: ahead::BYTES, size: stats },
             params: Vec::new(),
             record: RecordMeta { size: 8, fields: Vec::new() },
             top: None,
@@ -78,7 +79,7 @@ pub(crate) fn sweep_module(name: &str, source: &str, code: Code) -> Module {
         }],
         rodata: vec![0; filter.rodata.size as usize],
         constants: Vec::new(),
-        scratch: Vec::new(),
+        scratch: vec![ahead::variable()],
         vm: Vec::new(),
         meta,
     }
@@ -121,7 +122,7 @@ pub(crate) fn sweep_with(
     iterator_argument(&mut asm);
     asm.call_kfunc("bpf_iter_task_destroy");
     asm.call_kfunc("bpf_rcu_read_unlock");
-    asm.load_data(R1, ".bss", 0);
+    asm.load_data(R1, ".bss", ahead::BYTES);
     asm.load(Size::Dw, R7, FP, VISITED);
     asm.store(Size::Dw, R1, 8, R7);
     asm.load_imm(R0, 0);
@@ -148,7 +149,12 @@ pub(crate) fn none_sweep() -> Module {
 /// column is unreadable.
 pub(crate) fn column_sweep(table: Table, columns: &[&'static Column]) -> Module {
     let stats = u32::try_from(SWEEP_STATS_BYTES).expect("small");
-    let reader = Columns::new("probe", table, columns, Place { stats: 0, scratch: stats });
+    let reader = Columns::new(
+        "probe",
+        table,
+        columns,
+        Place { stats: ahead::BYTES, scratch: ahead::BYTES + stats },
+    );
     let flags = i64::from(table == Table::Thread);
     let code = sweep_with(
         flags,

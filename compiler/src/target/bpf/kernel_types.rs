@@ -97,6 +97,7 @@ pub const KERNEL_STRUCTS: &[KernelStruct] = &[
             ("group_leader", TASK),
             ("thread_pid", Kind::Pointer("pid")),
             ("thread_node", Kind::Struct("list_head")),
+            ("tasks", Kind::Struct("list_head")),
             ("utime", U64),
             ("stime", U64),
             ("nvcsw", U64),

@@ -11,7 +11,7 @@ use kernel_vm::schema::Table;
 use super::columns::{CONTEXT, Columns, TASK, WALK, untrusted};
 use super::groups::Groups;
 use super::lines::Lines;
-use super::{classic, reader, resident};
+use super::{ahead, classic, reader, resident};
 use crate::asm::{AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R4, R6, Reg, Size};
 use crate::code::Code;
 use crate::lir::{Function, Op, VReg};
@@ -209,11 +209,14 @@ fn pointers(function: &Function) -> Vec<VReg> {
 /// Runs `body` for each task but the idle one, in `r6`. The slots `emptied` are so before: an address that is
 /// left there by the row before would make another stack of it.
 fn iterate(asm: &mut Asm, table: Table, emptied: &[i32], body: impl FnOnce(&mut Asm)) {
-    let flags = match table {
-        Table::Thread => ITERATE_THREADS,
-        Table::Process | Table::File | Table::Mapping => ITERATE_PROCESSES,
+    let (flags, walk) = match table {
+        Table::Thread => (ITERATE_THREADS, ahead::Walk::Threads),
+        Table::Process | Table::File | Table::Mapping => {
+            (ITERATE_PROCESSES, ahead::Walk::Processes)
+        }
     };
     let (again, end) = (asm.label(), asm.label());
+    ahead::start(asm);
     iterator(asm);
     asm.load_imm(R2, 0);
     asm.load_imm(R3, flags);
@@ -230,6 +233,7 @@ fn iterate(asm: &mut Asm, table: Table, emptied: &[i32], body: impl FnOnce(&mut 
     asm.call_kfunc("bpf_iter_task_next");
     asm.jump_if_imm(Cond::Eq, R0, 0, end);
     asm.mov(R6, R0);
+    ahead::step(asm, R6, walk);
     body(asm);
     asm.jump(again);
     asm.bind(end);

@@ -1,5 +1,6 @@
 //! The walk over all threads that notes who waits for what may be a lock.
 
+use super::super::super::ahead;
 use super::super::Columns;
 use super::super::field::{self, Hop};
 use super::super::group;
@@ -59,6 +60,7 @@ fn walk(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.bind(next);
     advance(&mut asm, end);
     asm.mov(R6, R0);
+    ahead::step(&mut asm, R6, ahead::Walk::Threads);
     look_at(columns, &mut asm, next);
     asm.jump(next);
     asm.bind(end);
@@ -100,6 +102,7 @@ fn look_at(columns: &Columns, asm: &mut Asm, next: Label) {
 
 /// Begins a walk over all threads, with the iterator at the top of the stack.
 pub(super) fn start(asm: &mut Asm) {
+    ahead::start(asm);
     stack_address(asm, R1, ITERATOR);
     asm.load_imm(R2, 0);
     asm.load_imm(R3, ALL_THREADS);

@@ -1,5 +1,6 @@
 //! The phase in its order, and who the owners are.
 
+use super::super::super::ahead;
 use super::super::field::{self, Hop};
 use super::super::group;
 use super::super::helper::{
@@ -203,6 +204,7 @@ fn search(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.bind(next);
     collect::advance(&mut asm, end);
     asm.mov(R7, R0);
+    ahead::step(&mut asm, R7, ahead::Walk::Threads);
     look_for(columns, &mut asm, next);
     asm.jump(next);
     asm.bind(end);
