@@ -125,7 +125,8 @@ impl Build {
         let mut meta = meta::filter(filter, &plan, rodata, self.bss, self.vm_block(&linked));
         meta.bpf.resident = Some(meta::resident(&filter.name, sweep.resident_stats));
         meta.bpf.classic = sweep.classic.iter().map(bpf::Pass::meta).collect();
-        meta.bpf.reader = Some(meta::reader(&filter.name, &sweep.switch));
+        let by_row = sweep.classic_reader.as_ref().map(|program| program.name.clone());
+        meta.bpf.reader = Some(meta::reader(&filter.name, &sweep.switch, by_row));
         if let Some(group) = &plan.group {
             let finish = vm::compile(filter, &plan, Stage::Groups).map_err(too_far)?;
             let linked = vm_section::link(&finish).map_err(too_far)?;
@@ -137,6 +138,7 @@ impl Build {
         self.module.constants.push(sweep.switch);
         self.module.programs.push(sweep.program);
         self.module.programs.push(sweep.reader);
+        self.module.programs.extend(sweep.classic_reader);
         self.module.programs.extend(sweep.classic.into_iter().map(|pass| pass.program));
         self.module.programs.extend(sweep.resident.programs);
         self.module.maps.extend(sweep.maps);

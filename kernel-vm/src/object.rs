@@ -294,6 +294,10 @@ pub struct ReaderMeta {
     /// [`crate::abi::SWEEP_END_BYTES`] of the sweep's [`crate::abi::SweepStats`] end, or
     /// nothing at all while another sweep runs; 1 to read lines for people.
     pub as_lines: Block,
+    /// The same for kernels without iterators to call, a program that is linked to all rows;
+    /// absent when the sweep takes several readings there.
+    #[serde(default)]
+    pub classic: Option<String>,
 }
 
 /// What lets a filter sweep by itself, in the kernel.

@@ -12,8 +12,8 @@
 //!     text      the same, as lines for people
 //!     timer     what makes it sweep by itself, and the program that ends that,
 //!     stop      if it is resident
-//!     pass0...  where no program walks by itself (before Linux 6.10), in the place of `sweep`,
-//!               `read` and `text`: what a session reads one after another
+//!     pass0...  where no program walks by itself (before Linux 6.10) and a sweep takes several
+//!               readings, in the place of `sweep`, `read` and `text`: what a session reads
 //! ```
 //!
 //! **Invariant**: `NAME` is there whole or not at all. It is made beside its place and moved
@@ -172,7 +172,10 @@ impl Pins {
             Err(refused) => return Err(refused),
         };
         let lines = read
-            .map(|reader| reader::load_lines(&*self.sys, &self.types, request, reader, &loaded))
+            .map(|reader| {
+                let (sys, program) = (&*self.sys, reader.program.as_str());
+                reader::load_lines(sys, &self.types, request, reader, program, &loaded)
+            })
             .transpose()?;
         let description = PinMeta::new(request, options, code, false).store(&*self.sys)?;
         let making = directory.begin(&options.name)?;
@@ -180,7 +183,7 @@ impl Pins {
         let readable = match (&lines, loaded.programs.get(1)) {
             (Some(lines), Some(records)) => {
                 let programs = [records.as_fd(), lines.as_fd()];
-                self.pin_readers(making.path(), programs, options)?;
+                self.pin_readers(making.path(), programs, reader::TID, options)?;
                 true
             }
             _ => false,
@@ -229,8 +232,9 @@ impl Pins {
     /// [`LoadError::NotLoaded`], or when a part cannot be opened.
     pub fn open(&self, name: &str) -> Result<(PinMeta, Box<dyn Session>), LoadError> {
         let meta = self.show(name)?;
-        // A sweep that is called for would put its records among those of the ticks.
-        if meta.every_ns.is_some() {
+        // A sweep that is called for would put its records among those of the ticks; and where
+        // the kernel walks, who reads the file keeps others away.
+        if meta.every_ns.is_some() || meta.by_row && rows::reader(&meta.filter).is_some() {
             let session = FileSession::new(self.read_path(name), &meta.filter);
             return Ok((meta, Box::new(session)));
         }

@@ -78,9 +78,10 @@ pub(super) fn resident(filter: &str, bss: u32) -> ResidentMeta {
 }
 
 /// The metadata of the program that sweeps for the filter called `filter` when a file is read.
-pub(super) fn reader(filter: &str, switch: &Scratch) -> ReaderMeta {
+/// `classic` is the one where the kernel has no iterators to call.
+pub(super) fn reader(filter: &str, switch: &Scratch, classic: Option<String>) -> ReaderMeta {
     let block = Block { offset: switch.offset, size: switch.ty.size() };
-    ReaderMeta { program: bpf::reader_symbol(filter), as_lines: block }
+    ReaderMeta { program: bpf::reader_symbol(filter), as_lines: block, classic }
 }
 
 fn limit(filter: &Filter) -> Option<LimitMeta> {

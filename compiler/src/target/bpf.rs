@@ -43,6 +43,8 @@ pub struct Sweep {
     pub reader: Program,
     /// The same sweep where the kernel has no iterators to call, in the order of reading.
     pub classic: Vec<Pass>,
+    /// That for consumers that read a file; `None` when there are several.
+    pub classic_reader: Option<Program>,
     /// What lets it sweep by itself.
     pub resident: resident::Resident,
     /// Its maps.
@@ -98,6 +100,12 @@ pub fn reader_symbol(filter: &str) -> String {
 #[must_use]
 pub fn classic_symbol(filter: &str) -> String {
     format!("tasks_{filter}")
+}
+
+/// Symbol of that whose records are what is read.
+#[must_use]
+pub fn classic_reader_symbol(filter: &str) -> String {
+    format!("rows_{filter}")
 }
 
 /// Name of the ring buffer that its records go to.
@@ -167,6 +175,15 @@ pub fn compile(filter: &Filter, plan: &Plan, rodata: u32, bss: u32) -> Result<Sw
         code: sweep::program(filter.table, plan, &body, &row_by_row, &by_row)?.0,
     };
     classic.push(Pass { program: rows, needed: None });
+    let mut classic_reader = None;
+    if classic.len() == 1 {
+        let reading = sweep::Names { way: sweep::Way::ClassicRead, ..names.clone() };
+        classic_reader = Some(Program {
+            name: classic_reader_symbol(&filter.name),
+            section: classic::section(filter.table),
+            code: sweep::program(filter.table, plan, &body, &row_by_row, &reading)?.0,
+        });
+    }
     let mut global: Vec<(String, u8)> = columns.global().map(|name| (name, 0)).collect();
     for (function, args) in lines.functions(bss)? {
         global.push((function.name.clone(), args));
@@ -223,6 +240,7 @@ pub fn compile(filter: &Filter, plan: &Plan, rodata: u32, bss: u32) -> Result<Sw
         },
         reader,
         classic,
+        classic_reader,
         resident,
         maps,
         subprograms,

@@ -96,6 +96,9 @@ fn check_bpf(filter: &FilterMeta, object: &Object) -> Result<(), String> {
         if object.function(&reader.program).is_none() {
             return Err(format!("no program `{}`", reader.program));
         }
+        if let Some(name) = reader.classic.as_ref().filter(|name| object.function(name).is_none()) {
+            return Err(format!("no program `{name}`"));
+        }
         let rodata = object.data_section(".rodata").map_or(0, |data| data.bytes.len());
         within(reader.as_lines, rodata, ".rodata")?;
         if reader.as_lines.size != 8 {

@@ -23,6 +23,9 @@ use std::time::{Duration, Instant};
 /// How often a sweep that someone else makes is waited for, and for how long each time.
 const BUSY_TRIES_MAX: u32 = 50;
 const BUSY_WAIT: Duration = Duration::from_millis(2);
+/// The thread that a sweep which walks is linked to, so that one call is all of it: any does,
+/// and the first one outlives the filter.
+pub(super) const TID: u32 = 1;
 /// One read(2) takes all that the kernel has.
 const READ_BYTES: usize = 64 << 10;
 
@@ -32,6 +35,7 @@ pub(super) fn load_lines(
     types: &Types,
     request: &Request<'_>,
     reader: &ReaderMeta,
+    program: &str,
     loaded: &Loaded,
 ) -> Result<OwnedFd, LoadError> {
     let mut request = request.clone();
@@ -47,28 +51,26 @@ pub(super) fn load_lines(
         })?;
         reuse.push(Reuse { map: map.name.clone(), fd });
     }
-    let mut lines = load_programs(sys, types, &request, &[reader.program.as_str()], reuse)?;
+    let mut lines = load_programs(sys, types, &request, &[program], reuse)?;
     lines.programs.pop().ok_or_else(|| LoadError::Missing {
-        what: format!("program `{}`", reader.program),
+        what: format!("program `{program}`"),
         why: "it was not loaded".to_owned(),
         way_out: "compile the filter again".to_owned(),
     })
 }
 
 impl Pins {
-    /// Links the reading programs to one thread each, so that one call is a whole sweep.
+    /// Links the reading programs to the thread `tid`, or to all rows if that is 0.
     pub(super) fn pin_readers(
         &self,
         directory: &Path,
         [records, lines]: [BorrowedFd<'_>; 2],
+        tid: u32,
         options: &PinOptions,
     ) -> Result<(), LoadError> {
-        // Any thread does; the first one outlives the filter.
-        const TID: u32 = 1;
         for (program, name) in [(records, file::READ), (lines, file::TEXT)] {
             let doing = LoadError::syscall(format!("linking filter `{}`", options.name));
-            let link =
-                self.sys.bpf_fd(Call::LinkCreateIter { program, tid: TID }).map_err(doing)?;
+            let link = self.sys.bpf_fd(Call::LinkCreateIter { program, tid }).map_err(doing)?;
             self.pin(directory, name, link.as_fd())?;
         }
         Ok(())

@@ -7,15 +7,23 @@
 //! written to the files, so that no row is shown twice.
 //!
 //! **Invariant**: they use no kernel function and no atomic operation: what is in them works as
-//! far back as the columns that a filter reads do. The files have one reader, the session that
-//! made them, which reads them in their order.
+//! far back as the columns that a filter reads do. The files have one reader at a time, which
+//! reads them in their order.
+//!
+//! The program for consumers that [read](super::reader) is another one: its records are what is
+//! read, and anybody may read at any time. The number of the first reader's file stands in
+//! `busy` until its sweep has ended; the calls for others do nothing. Of a reader that ended
+//! half-way nobody tells the program: after a while another one takes its place, and it would
+//! notice that if it went on.
 
 use kernel_vm::schema::Table;
 
 use super::Pass;
 use super::columns::{self, CONTEXT, Columns, Moment, TASK};
-use super::sweep::{self, BpfHooks, Names, VISITED};
-use crate::asm::{Asm, Cond, FP, JumpTooFar, Label, R1, R2, R6, Size};
+use super::lines::TAKEN;
+use super::reader;
+use super::sweep::{self, BUSY_FLAG, BpfHooks, HELPER_KTIME_GET_BOOT_NS, Names, VISITED, Way};
+use crate::asm::{AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R6, R7, Size};
 use crate::code::{Code, FieldPath};
 use crate::lower::Body;
 use crate::object::{Program, ProgramSection};
@@ -46,7 +54,7 @@ pub(super) fn passes(
     for pass in columns.passes() {
         let mut asm = Asm::new();
         let last = asm.label();
-        enter(&mut asm, last, |asm| {
+        enter(&mut asm, names, last, |asm| {
             if all.is_empty() {
                 begin_sweep(asm, names);
             }
@@ -69,20 +77,80 @@ fn begin_sweep(asm: &mut Asm, names: &Names<'_>) {
     sweep::start(asm);
 }
 
+/// How long a reader is waited for that may have ended half-way.
+const PATIENCE_NS: i64 = 5_000_000_000;
+
 /// The start of each program: keeps the context, runs `begin` in the first call, leaves the task
 /// in `r6` and goes to `last` when there is none.
-fn enter(asm: &mut Asm, last: Label, begin: impl FnOnce(&mut Asm)) {
+fn enter(asm: &mut Asm, names: &Names<'_>, last: Label, begin: impl FnOnce(&mut Asm)) {
     let begun = asm.label();
+    let reads = names.way == Way::ClassicRead;
     asm.store(Size::Dw, FP, CONTEXT, R1);
-    asm.load(Size::Dw, R2, R1, META);
-    let number = FieldPath { root: "bpf_iter_meta", path: vec!["seq_num"] };
-    asm.load_field(Size::Dw, R2, R2, number);
-    asm.jump_if_imm(Cond::Ne, R2, 0, begun);
+    if reads {
+        asm.load(Size::Dw, R1, R1, META);
+        reader::keep_buffer(asm, names);
+    }
+    load_meta(asm, "seq_num");
+    asm.jump_if_imm(Cond::Ne, R1, 0, begun);
+    if reads {
+        take_turn(asm, names, begun);
+    }
     begin(asm);
-    asm.load(Size::Dw, R1, FP, CONTEXT);
     asm.bind(begun);
+    if reads {
+        leave_to_others(asm, names);
+    }
+    asm.load(Size::Dw, R1, FP, CONTEXT);
     asm.load(Size::Dw, R6, R1, CALLED_FOR);
     asm.jump_if_imm(Cond::Eq, R6, 0, last);
+}
+
+/// `r1 =` a number of the call's `meta`.
+fn load_meta(asm: &mut Asm, member: &'static str) {
+    asm.load(Size::Dw, R1, FP, CONTEXT);
+    asm.load(Size::Dw, R1, R1, META);
+    let path = FieldPath { root: "bpf_iter_meta", path: vec![member] };
+    asm.load_field(Size::Dw, R1, R1, path);
+}
+
+/// Takes the sweep for this reader, or goes to `taken` when another one has it.
+fn take_turn(asm: &mut Asm, names: &Names<'_>, taken: Label) {
+    let ours = asm.label();
+    load_meta(asm, "session_id");
+    asm.mov(R7, R1);
+    asm.load_data(R6, ".bss", names.stats);
+    asm.load_imm(R0, 0);
+    asm.atomic_cmpxchg(R6, BUSY_FLAG, R1);
+    asm.jump_if_imm(Cond::Eq, R0, 0, ours);
+    asm.call_helper(HELPER_KTIME_GET_BOOT_NS);
+    names.lines.load_area(asm, R1);
+    asm.load(Size::Dw, R1, R1, TAKEN);
+    // It has only just been taken.
+    asm.jump_if_imm(Cond::Eq, R1, 0, taken);
+    asm.alu(AluOp::Sub, R0, R1);
+    asm.load_imm(R1, PATIENCE_NS);
+    asm.jump_if(Cond::Sle, R0, R1, taken);
+    asm.atomic_xchg(R6, BUSY_FLAG, R7);
+    asm.bind(ours);
+    asm.call_helper(HELPER_KTIME_GET_BOOT_NS);
+    names.lines.load_area(asm, R1);
+    asm.store(Size::Dw, R1, TAKEN, R0);
+}
+
+/// Ends the call if the sweep is another reader's, and says so in the last one.
+fn leave_to_others(asm: &mut Asm, names: &Names<'_>) {
+    let (ours, silent) = (asm.label(), asm.label());
+    load_meta(asm, "session_id");
+    asm.load_data(R2, ".bss", names.stats);
+    asm.load(Size::Dw, R2, R2, BUSY_FLAG);
+    asm.jump_if(Cond::Eq, R1, R2, ours);
+    asm.load(Size::Dw, R1, FP, CONTEXT);
+    asm.load(Size::Dw, R1, R1, CALLED_FOR);
+    asm.jump_if_imm(Cond::Ne, R1, 0, silent);
+    reader::busy(asm, names);
+    asm.bind(silent);
+    sweep::leave(asm);
+    asm.bind(ours);
 }
 
 /// The code of the program that reads the rows, and the bytes of stack that it needs.
@@ -100,9 +168,12 @@ pub(super) fn program(
         return Ok((Code::default(), allocation.frame_bytes()));
     }
     let (last, passed) = (asm.label(), asm.label());
-    enter(&mut asm, last, |asm| {
+    enter(&mut asm, names, last, |asm| {
         if columns.passes().is_empty() {
             begin_sweep(asm, names);
+        }
+        if names.way == Way::ClassicRead {
+            reader::begin(asm, names, plan);
         }
         columns.sweep_start(asm);
     });

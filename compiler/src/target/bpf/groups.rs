@@ -64,7 +64,7 @@ impl<'a> Groups<'a> {
     fn finish_symbol(&self, way: Way) -> String {
         let what = match way {
             Way::Call | Way::Classic => "finish",
-            Way::Read => "present",
+            Way::Read | Way::ClassicRead => "present",
             Way::Tick => "conclude",
         };
         format!("{what}_{}", self.filter)
@@ -144,7 +144,8 @@ impl<'a> Groups<'a> {
     /// Code for the end of a sweep: each group becomes a record or nothing.
     pub(super) fn finish(&self, asm: &mut Asm, names: &Names<'_>) {
         // The function that reads hands records to the file's buffer, which it finds there.
-        let context = (names.way == Way::Read).then_some(names.output);
+        let reads = matches!(names.way, Way::Read | Way::ClassicRead);
+        let context = reads.then_some(names.output);
         for_each(asm, &self.groups_map(), &self.finish_symbol(names.way), context);
         for (bit, _) in distinct(self.plan) {
             for_each(asm, &self.distinct_map(bit), &self.forget_symbol(bit), None);

@@ -257,7 +257,10 @@ pub const KERNEL_STRUCTS: &[KernelStruct] = &[
     layout("bpf_iter__task", &[("meta", Kind::Pointer("bpf_iter_meta")), ("task", TASK)]),
     layout("bpf_iter__task_file", &[("meta", Kind::Pointer("bpf_iter_meta")), ("task", TASK)]),
     layout("bpf_iter__task_vma", &[("meta", Kind::Pointer("bpf_iter_meta")), ("task", TASK)]),
-    layout("bpf_iter_meta", &[("seq", Kind::Pointer("seq_file")), ("seq_num", U64)]),
+    layout(
+        "bpf_iter_meta",
+        &[("seq", Kind::Pointer("seq_file")), ("session_id", U64), ("seq_num", U64)],
+    ),
     layout("list_head", &[("next", Kind::Pointer("list_head"))]),
     layout("seq_file", &[]),
     layout("bpf_iter_task", &[]),

@@ -27,8 +27,10 @@ const START: i16 = 8;
 pub(super) const USED: i16 = 16;
 /// Whether the reader may see addresses.
 pub(super) const PRIVILEGED: i16 = 24;
+/// When a reader that is called row by row took the sweep; 0 when nobody has it.
+pub(super) const TAKEN: i16 = 32;
 /// The record that is being rendered.
-const RECORD: i16 = 32;
+const RECORD: i16 = 40;
 /// Widest column that is padded.
 const WIDTH_MAX: usize = 63;
 /// Between two columns.

@@ -17,7 +17,7 @@ use kernel_vm::abi::SWEEP_END_BYTES;
 use kernel_vm::schema::{Type, Unit};
 
 use super::lines::{self, PRIVILEGED, USED};
-use super::sweep::{Names, stack_address};
+use super::sweep::{Names, Way, stack_address};
 use crate::asm::{AluOp, Asm, Cond, FP, Label, R0, R1, R2, R3, R7, Size};
 use crate::code::FieldPath;
 use crate::object::{DataType, Scratch};
@@ -43,6 +43,11 @@ pub(super) fn open(asm: &mut Asm, names: &Names<'_>, passed: Label) {
     asm.load(Size::Dw, R2, R1, ITERATED);
     asm.jump_if_imm(Cond::Ne, R2, 0, passed);
     asm.load(Size::Dw, R1, R1, META);
+    keep_buffer(asm, names);
+}
+
+/// Keeps the buffer of the file that is read; the call's `meta` is in `r1`.
+pub(super) fn keep_buffer(asm: &mut Asm, names: &Names<'_>) {
     let path = FieldPath { root: "bpf_iter_meta", path: vec!["seq"] };
     asm.load_field(Size::Dw, R1, R1, path);
     asm.store(Size::Dw, FP, names.output, R1);
@@ -59,7 +64,10 @@ pub(super) fn begin(asm: &mut Asm, names: &Names<'_>, plan: &Plan) {
     asm.store_imm(Size::Dw, R7, PRIVILEGED, 0);
     asm.call_helper(HELPER_CURRENT_TASK);
     asm.mov(R1, R0);
-    super::columns::untrusted(asm, "task_struct");
+    // Where there is no trust in pointers, there is none to lose.
+    if names.way == Way::Read {
+        super::columns::untrusted(asm, "task_struct");
+    }
     let field = |path: &[&'static str], root| FieldPath { root, path: path.to_vec() };
     asm.load_field(Size::Dw, R1, R0, field(&["cred"], "task_struct"));
     asm.load_field(Size::Dw, R2, R1, field(&["user_ns"], "cred"));

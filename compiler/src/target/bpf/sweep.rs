@@ -10,7 +10,7 @@ use kernel_vm::schema::Table;
 
 use super::columns::{CONTEXT, Columns, TASK, WALK, untrusted};
 use super::groups::Groups;
-use super::lines::Lines;
+use super::lines::{Lines, TAKEN};
 use super::{ahead, classic, reader, resident};
 use crate::asm::{AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R4, R6, Reg, Size};
 use crate::code::Code;
@@ -20,7 +20,7 @@ use crate::plan::Plan;
 use crate::regalloc::allocate;
 use crate::target::encode::{Hooks, encode};
 
-const HELPER_KTIME_GET_BOOT_NS: i32 = 125;
+pub(super) const HELPER_KTIME_GET_BOOT_NS: i32 = 125;
 const HELPER_RINGBUF_OUTPUT: i32 = 130;
 const HELPER_TASK_STORAGE_GET: i32 = 156;
 /// `BPF_LOCAL_STORAGE_GET_F_CREATE`
@@ -50,7 +50,7 @@ pub(super) const DROPPED: i16 = offset_of!(SweepStats, dropped) as i16;
 const SWEEPS: i16 = offset_of!(SweepStats, sweeps) as i16;
 const STARTED: i16 = offset_of!(SweepStats, started_ns) as i16;
 pub(super) const TOOK: i16 = offset_of!(SweepStats, took_ns) as i16;
-const BUSY_FLAG: i16 = offset_of!(SweepStats, busy) as i16;
+pub(super) const BUSY_FLAG: i16 = offset_of!(SweepStats, busy) as i16;
 
 /// What the code refers to.
 #[derive(Clone, Debug)]
@@ -86,6 +86,8 @@ pub(super) enum Way {
     Read,
     /// By reading a file, which calls it for each row; records go to the ring buffer.
     Classic,
+    /// The same, and records are what is read.
+    ClassicRead,
     /// By the filter's own timer; records go to the ring buffer, and who waits for them is
     /// woken at the end.
     Tick,
@@ -100,7 +102,7 @@ pub(super) fn program(
     names: &Names<'_>,
 ) -> Result<(Code, u32), JumpTooFar> {
     let mut asm = Asm::new();
-    if names.way == Way::Classic {
+    if matches!(names.way, Way::Classic | Way::ClassicRead) {
         return classic::program(asm, table, plan, body, columns, names);
     }
     let mut hooks = BpfHooks { table, plan, columns, names, record: body.record, next: None };
@@ -120,7 +122,7 @@ pub(super) fn program(
         emptied.push(TASK.into());
     }
     match names.way {
-        Way::Call | Way::Classic => {}
+        Way::Call | Way::Classic | Way::ClassicRead => {}
         Way::Read => reader::begin(&mut asm, names, plan),
         Way::Tick => resident::begin(&mut asm, names),
     }
@@ -149,7 +151,7 @@ pub(super) fn program(
     finish(&mut asm, names);
     asm.bind(busy);
     match names.way {
-        Way::Call | Way::Classic => {}
+        Way::Call | Way::Classic | Way::ClassicRead => {}
         Way::Read => reader::busy(&mut asm, names),
         Way::Tick => resident::count_skipped(&mut asm, names),
     }
@@ -265,8 +267,12 @@ pub(super) fn finish(asm: &mut Asm, names: &Names<'_>) {
     match names.way {
         Way::Call => {}
         Way::Classic => return leave(asm),
-        Way::Read => {
+        Way::Read | Way::ClassicRead => {
             reader::finish(asm, names);
+            if names.way == Way::ClassicRead {
+                names.lines.load_area(asm, R1);
+                asm.store_imm(Size::Dw, R1, TAKEN, 0);
+            }
             asm.load_data(R1, ".bss", names.stats);
         }
         Way::Tick => {
@@ -307,7 +313,7 @@ pub(super) fn emit(asm: &mut Asm, names: &Names<'_>, plan: &Plan, record: i32) {
             asm.load_imm(R4, RINGBUF_NO_WAKEUP);
             asm.call_helper(HELPER_RINGBUF_OUTPUT);
         }
-        Way::Read => reader::emit(asm, names, plan, record, full),
+        Way::Read | Way::ClassicRead => reader::emit(asm, names, plan, record, full),
     }
     asm.jump_if_imm(Cond::Eq, R0, 0, fine);
     asm.bind(full);
