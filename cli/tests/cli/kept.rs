@@ -1,7 +1,7 @@
 //! Loaded filters when things go wrong: loaders and readers that are killed, a bpffs that is
 //! missing, many filters, floods, consumers that never read.
 
-use crate::private::{Private, ends, kill_after};
+use crate::private::{Private, Running, ends, kill_after};
 use crate::support::{NEVER, Scratch, first};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::Stdio;
@@ -62,7 +62,12 @@ fn a_loader_may_be_killed_at_any_moment() {
     for (turn, delay) in delays(whole, 60).enumerate() {
         // One may be there already: the replacement is killed as well.
         let args = ["load", "--replace", "--every", "20ms", &path];
-        let child = private.command(args).stderr(Stdio::null()).spawn().expect("nsenter runs");
+        let child = private
+            .command(args)
+            .stderr(Stdio::null())
+            .spawn()
+            .map(Running::new)
+            .expect("nsenter runs");
         kill_after(child, delay);
         match private.list().iter().filter(|one| one["name"] == "whole").count() {
             0 => nothing += 1,
@@ -104,8 +109,10 @@ fn who_unloads_may_be_killed_at_any_moment_and_who_waits_is_told() {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
+            .map(Running::new)
             .expect("nsenter runs");
-        let unload = private.command(["unload", "never"]).spawn().expect("nsenter runs");
+        let unload =
+            private.command(["unload", "never"]).spawn().map(Running::new).expect("nsenter runs");
         kill_after(unload, delay);
         if private.list().is_empty() {
             let said = ends(watch, "a watch of an unloaded filter");
@@ -132,7 +139,12 @@ fn a_filter_that_is_removed_by_hand_ends_who_waits_for_it() {
             return;
         }
         let mut watch = private.command(["watch", "never"]);
-        let watch = watch.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+        let watch = watch
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map(Running::new)
+            .expect("it runs");
         asleep(watch.id());
         let removed = private.inside("rm", remove).status().expect("rm runs");
         assert!(removed.success());
@@ -170,11 +182,14 @@ fn nobody_wakes_while_nothing_matches() {
     let test = "nobody_wakes_while_nothing_matches";
     let Some(private) = Private::with_bpffs(test) else { return };
     let scratch = Scratch::new();
-    let path = scratch.file("never.kf", NEVER);
+    // Not even a process that is just about to begin or to end.
+    let text = "filter never on process {\n    where threads > 1000000000\n    emit pid\n}\n";
+    let path = scratch.file("never.kf", text);
     if private.load(test, &["--every", "10ms", &path]).is_none() {
         return;
     }
-    let watch = private.command(["watch", "never"]).spawn().expect("nsenter runs");
+    let watch =
+        private.command(["watch", "never"]).spawn().map(Running::new).expect("nsenter runs");
     asleep(watch.id());
     let (ticks, before) = (private.ticks("never"), switches(watch.id()));
     while private.ticks("never") < ticks + 100 {
@@ -207,6 +222,7 @@ fn readers_may_be_killed_at_any_moment() {
                 .stdout(Stdio::piped())
                 .stderr(Stdio::null())
                 .spawn()
+                .map(Running::new)
                 .expect("nsenter runs");
             // It writes into a pipe that somebody reads.
             let mut stdout = child.stdout.take().expect("a pipe");
@@ -271,6 +287,7 @@ fn a_watch_ends_when_nobody_reads_what_it_writes() {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
+            .map(Running::new)
             .expect("nsenter runs");
         let mut stdout = BufReader::new(watch.stdout.take().expect("a pipe"));
         if reads {

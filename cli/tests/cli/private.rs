@@ -122,24 +122,53 @@ impl Drop for Private {
     }
 }
 
-/// Kills as kill -9 does, after that time.
-pub(crate) fn kill_after(mut child: Child, delay: Duration) {
-    std::thread::sleep(delay);
-    // It may have ended already.
-    let _ = child.kill();
-    child.wait().expect("it ends");
+/// A program that does not outlive the test, however that ends.
+pub(crate) struct Running(Option<Child>);
+
+impl Running {
+    pub(crate) fn new(child: Child) -> Self {
+        Self(Some(child))
+    }
 }
 
-/// Waits for the end of a program that must not hang; shows what it said otherwise.
+impl std::ops::Deref for Running {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        self.0.as_ref().expect("it is taken at its end only")
+    }
+}
+
+impl std::ops::DerefMut for Running {
+    fn deref_mut(&mut self) -> &mut Child {
+        self.0.as_mut().expect("it is taken at its end only")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            // As kill -9 does; it may have ended already.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Kills as kill -9 does, after that time.
+pub(crate) fn kill_after(child: Running, delay: Duration) {
+    std::thread::sleep(delay);
+    drop(child);
+}
+
+/// Waits for the end of a program that must not hang.
 #[track_caller]
-pub(crate) fn ends(mut child: Child, what: &str) -> Said {
+pub(crate) fn ends(mut child: Running, what: &str) -> Said {
     let began = Instant::now();
     while child.try_wait().expect("it is ours").is_none() {
-        if began.elapsed() > Duration::from_secs(60) {
-            child.kill().expect("it is ours");
-            panic!("{what} hangs: {:#?}", Said::from(child.wait_with_output().expect("killed")));
-        }
+        assert!(began.elapsed() < Duration::from_secs(60), "{what} hangs");
         std::thread::sleep(Duration::from_millis(5));
     }
+    let child = child.0.take().expect("it is taken once");
     child.wait_with_output().expect("it has ended").into()
 }

@@ -13,7 +13,20 @@ pub(crate) fn as_nobody(test: &str, scratch: &Scratch, args: &[&str]) -> Option<
     let template = command(args);
     let mut nobody = std::process::Command::new(binary);
     nobody.args(template.get_args()).current_dir("/").uid(65534).gid(65534);
-    match nobody.output() {
+    // Another test that starts a program just now has the copy open for writing until it does.
+    let began = std::time::Instant::now();
+    let output = loop {
+        match nobody.output() {
+            Err(error)
+                if error.kind() == std::io::ErrorKind::ExecutableFileBusy
+                    && began.elapsed() < std::time::Duration::from_secs(10) =>
+            {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            other => break other,
+        }
+    };
+    match output {
         Ok(output) => Some(output.into()),
         Err(error) => {
             skipped(test, &format!("cannot become another user: {error}"));
