@@ -224,7 +224,13 @@ pub const KERNEL_STRUCTS: &[KernelStruct] = &[
         ],
     ),
     layout("super_block", &[("s_dev", U32), ("s_flags", U64), ("s_magic", U64)]),
-    layout("address_space", &[("nrpages", U64)]),
+    layout("address_space", &[("nrpages", U64), ("i_mmap", Kind::Struct("rb_root_cached"))]),
+    layout("rb_root_cached", &[("rb_root", Kind::Struct("rb_root"))]),
+    layout("rb_root", &[("rb_node", Kind::Pointer("rb_node"))]),
+    layout(
+        "rb_node",
+        &[("rb_left", Kind::Pointer("rb_node")), ("rb_right", Kind::Pointer("rb_node"))],
+    ),
     layout(
         "vm_area_struct",
         &[

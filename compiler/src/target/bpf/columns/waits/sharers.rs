@@ -12,7 +12,7 @@
 //! **Invariant**: an owner that could not be looked at is unknown, not gone.
 
 use super::super::Columns;
-use super::super::field;
+use super::super::field::{self, Hop};
 use super::super::rows::{end_mappings, next_mapping, start_mappings, start_mappings_at_r3};
 use super::candidate as at;
 use super::{KEY_BYTES, find_node, node, places};
@@ -61,8 +61,8 @@ pub(super) fn find_object(columns: &Columns, asm: &mut Asm, unknown: Label) {
 }
 
 /// `u64 lock_object(candidate, task)`: fills in the inode that the lock lies in; a lock in
-/// memory that is the process's own is not shared, whatever its flags say. 1 if that is not
-/// to be known now.
+/// memory that is the process's own, or that nobody else maps, is not shared, whatever its flags
+/// say: those of every robust mutex say it. 1 if that is not to be known now.
 fn lock_object(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     let mut asm = Asm::new();
     let (private, end) = (asm.label(), asm.label());
@@ -77,6 +77,7 @@ fn lock_object(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.jump_if(Cond::Gt, R1, R2, end);
     asm.load_imm(R9, 0);
     shared_inode(&mut asm, R1, private);
+    is_mapped_elsewhere(&mut asm, private);
     asm.store(Size::Dw, R6, at::OBJECT, R1);
     asm.jump(end);
     asm.bind(private);
@@ -86,6 +87,22 @@ fn lock_object(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.mov(R0, R9);
     asm.exit();
     Ok(Subprogram { name: columns.function("lock_object"), code: asm.finish()? })
+}
+
+/// Goes to `not` if the inode in `r1` has the one mapping that was found there: the tree of its
+/// mappings has a root alone. Loses `r2` and `r3`.
+fn is_mapped_elsewhere(asm: &mut Asm, not: Label) {
+    let elsewhere = asm.label();
+    field::load(asm, R2, R1, ("inode", &["i_mapping"]));
+    field::load(asm, R2, R2, ("address_space", &["i_mmap", "rb_root", "rb_node"]));
+    asm.jump_if_imm(Cond::Eq, R2, 0, elsewhere);
+    const SIDES: [Hop; 2] = [("rb_node", &["rb_left"]), ("rb_node", &["rb_right"])];
+    for side in SIDES {
+        field::load(asm, R3, R2, side);
+        asm.jump_if_imm(Cond::Ne, R3, 0, elsewhere);
+    }
+    asm.jump(not);
+    asm.bind(elsewhere);
 }
 
 /// `dst =` the inode that the mapping in `r0` shows and shares, or goes to `private`.
