@@ -58,10 +58,11 @@ pub(super) fn empty_filter() -> Filter {
     }
 }
 
-const INT: Type = Type::Int(Unit::Bytes);
-
 struct Maker {
     filter: Filter,
+    /// What all its integers are: the checker lets nothing be mixed, and what is equal may stand for
+    /// each other.
+    int: Type,
     ints: Vec<ExprId>,
     bools: Vec<ExprId>,
 }
@@ -78,23 +79,25 @@ impl Maker {
         id
     }
 
-    fn new() -> Self {
-        let mut maker = Self { filter: empty_filter(), ints: Vec::new(), bools: Vec::new() };
+    fn new(unit: Unit) -> Self {
+        let int = Type::Int(unit);
+        let mut maker = Self { filter: empty_filter(), int, ints: Vec::new(), bools: Vec::new() };
         for name in COLUMNS {
             let column = column(Table::Process, name).expect("a column of processes");
-            maker.add(ExprKind::Column(ColumnRef(column)), column.ty);
+            let ty = if column.ty == Type::Bool { Type::Bool } else { int };
+            maker.add(ExprKind::Column(ColumnRef(column)), ty);
         }
         for index in 0..PARAMS {
             maker.filter.params.push(Param {
                 name: format!("p{index}"),
                 doc: String::new(),
-                ty: INT,
+                ty: int,
                 default: Value::Int(0),
                 default_text: String::new(),
             });
-            maker.add(ExprKind::Param(index), INT);
+            maker.add(ExprKind::Param(index), int);
         }
-        maker.add(ExprKind::System(SystemValue::Memory), INT);
+        maker.add(ExprKind::System(SystemValue::Memory), int);
         maker
     }
 
@@ -120,21 +123,22 @@ impl Maker {
             CompareOp::Gt,
             CompareOp::Ge,
         ];
+        let ty = self.int;
         let history = |function, arg| ExprKind::History(History { function, arg, window: None });
         let (kind, ty) = match kind % 32 {
-            0..=3 => (ExprKind::Const(constant), INT),
-            4 => (ExprKind::Neg(x), INT),
-            5 => (ExprKind::Abs(x), INT),
-            6..=12 => (ExprKind::Binary(binary[kind as usize % 32 - 6], x, y), INT),
-            13..=16 => (ExprKind::MulDiv(x, y, z), INT),
-            17 => (ExprKind::If(p, x, y), INT),
+            0..=3 => (ExprKind::Const(constant), ty),
+            4 => (ExprKind::Neg(x), ty),
+            5 => (ExprKind::Abs(x), ty),
+            6..=12 => (ExprKind::Binary(binary[kind as usize % 32 - 6], x, y), ty),
+            13..=16 => (ExprKind::MulDiv(x, y, z), ty),
+            17 => (ExprKind::If(p, x, y), ty),
             18..=23 => (ExprKind::Compare(compare[kind as usize % 32 - 18], x, y), Type::Bool),
             24 => (ExprKind::And(p, q), Type::Bool),
             25 => (ExprKind::Or(p, q), Type::Bool),
             26 => (ExprKind::Not(p), Type::Bool),
             27 => (ExprKind::If(p, q, boolean(self, c)), Type::Bool),
-            28 => (history(HistoryFn::Delta, x), INT),
-            29 => (history(HistoryFn::Rate, x), INT),
+            28 => (history(HistoryFn::Delta, x), ty),
+            29 => (history(HistoryFn::Rate, x), ty),
             _ => (ExprKind::Compare(CompareOp::Gt, x, y), Type::Bool),
         };
         self.add(kind, ty);
@@ -160,9 +164,10 @@ impl Maker {
 
 fn filter() -> impl Strategy<Value = Filter> {
     let hold = prop_oneof![3 => Just(None), 1 => (0_i64..40).prop_map(Some)];
-    (prop::collection::vec(step(), 1..24), any::<bool>(), hold).prop_map(
-        |(steps, condition, hold)| {
-            let mut maker = Maker::new();
+    let unit = prop_oneof![Just(Unit::Bytes), Just(Unit::Duration)];
+    (unit, prop::collection::vec(step(), 1..24), any::<bool>(), hold).prop_map(
+        |(unit, steps, condition, hold)| {
+            let mut maker = Maker::new(unit);
             steps.into_iter().for_each(|step| maker.step(step));
             maker.finish(condition, hold)
         },
