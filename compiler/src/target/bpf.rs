@@ -153,16 +153,19 @@ pub fn compile(filter: &Filter, plan: &Plan, rodata: u32, bss: u32) -> Result<Sw
         output: sweep::OUTPUT,
         way: sweep::Way::Call,
     };
-    let (code, mut frame_bytes) = sweep::program(filter.table, plan, &body, &columns, &names)?;
+    // Every program has the same row.
+    let row = sweep::Row::new(filter.table, plan, &body);
+    let mut frame_bytes = row.frame_bytes();
+    let code = sweep::program(&row, &columns, &names)?;
     let reading = sweep::Names { way: sweep::Way::Read, ..names.clone() };
-    let (read, _) = sweep::program(filter.table, plan, &body, &columns, &reading)?;
+    let read = sweep::program(&row, &columns, &reading)?;
     let reader = Program {
         name: reader_symbol(&filter.name),
         section: ProgramSection::IterTaskSleepable,
         code: read,
     };
     let ticking = sweep::Names { way: sweep::Way::Tick, ..names.clone() };
-    let (work, _) = sweep::program(filter.table, plan, &body, &columns, &ticking)?;
+    let work = sweep::program(&row, &columns, &ticking)?;
     let mut resident = resident::build(&filter.name, work, &ticking)?;
     let mut subprograms = columns.subprograms()?;
     let by_row = sweep::Names { way: sweep::Way::Classic, ..names.clone() };
@@ -172,7 +175,7 @@ pub fn compile(filter: &Filter, plan: &Plan, rodata: u32, bss: u32) -> Result<Sw
     let rows = Program {
         name: classic_symbol(&filter.name),
         section: classic::section(filter.table),
-        code: sweep::program(filter.table, plan, &body, &row_by_row, &by_row)?.0,
+        code: sweep::program(&row, &row_by_row, &by_row)?,
     };
     classic.push(Pass { program: rows, needed: None });
     let mut classic_reader = None;
@@ -181,7 +184,7 @@ pub fn compile(filter: &Filter, plan: &Plan, rodata: u32, bss: u32) -> Result<Sw
         classic_reader = Some(Program {
             name: classic_reader_symbol(&filter.name),
             section: classic::section(filter.table),
-            code: sweep::program(filter.table, plan, &body, &row_by_row, &reading)?.0,
+            code: sweep::program(&row, &row_by_row, &reading)?,
         });
     }
     let mut global: Vec<(String, u8)> = columns.global().map(|name| (name, 0)).collect();

@@ -22,14 +22,10 @@ use super::Pass;
 use super::columns::{self, CONTEXT, Columns, Moment, TASK};
 use super::lines::TAKEN;
 use super::reader;
-use super::sweep::{self, BUSY_FLAG, BpfHooks, HELPER_KTIME_GET_BOOT_NS, Names, VISITED, Way};
+use super::sweep::{self, BUSY_FLAG, HELPER_KTIME_GET_BOOT_NS, Names, Row, VISITED, Way};
 use crate::asm::{AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R6, R7, Size};
 use crate::code::{Code, FieldPath};
-use crate::lower::Body;
 use crate::object::{Program, ProgramSection};
-use crate::plan::Plan;
-use crate::regalloc::allocate;
-use crate::target::encode::{Hooks as _, encode};
 
 /// Of every context: `meta` and `task`.
 const META: i16 = 0;
@@ -153,39 +149,33 @@ fn leave_to_others(asm: &mut Asm, names: &Names<'_>) {
     asm.bind(ours);
 }
 
-/// The code of the program that reads the rows, and the bytes of stack that it needs.
+/// The code of the program that reads the rows.
 pub(super) fn program(
     mut asm: Asm,
-    table: Table,
-    plan: &Plan,
-    body: &Body,
+    row: &Row<'_>,
     columns: &Columns,
     names: &Names<'_>,
-) -> Result<(Code, u32), JumpTooFar> {
-    let mut hooks = BpfHooks { table, plan, columns, names, record: body.record, next: None };
-    let allocation = allocate(&body.function, body.frame, |op| hooks.loses(op));
-    if !allocation.fits() {
-        return Ok((Code::default(), allocation.frame_bytes()));
-    }
+) -> Result<Code, JumpTooFar> {
+    let mut hooks = row.hooks(columns, names);
     let (last, passed) = (asm.label(), asm.label());
     enter(&mut asm, names, last, |asm| {
         if columns.passes().is_empty() {
             begin_sweep(asm, names);
         }
         if names.way == Way::ClassicRead {
-            reader::begin(asm, names, plan);
+            reader::begin(asm, names, row.plan);
         }
         columns.sweep_start(asm);
     });
     // Threads that are not their process.
-    if table != Table::Thread {
+    if row.table != Table::Thread {
         columns::skip_threads(&mut asm, passed);
     }
     asm.store(Size::Dw, FP, TASK, R6);
     columns.walk(&mut asm, |asm, next| {
         sweep::count(asm, names.stats, VISITED);
         hooks.next = Some(next);
-        encode(&body.function, &allocation, asm, &mut hooks);
+        row.encode(asm, &mut hooks);
     });
     asm.bind(passed);
     sweep::leave(&mut asm);
@@ -194,5 +184,5 @@ pub(super) fn program(
         groups.finish(&mut asm, names);
     }
     sweep::finish(&mut asm, names);
-    Ok((asm.finish()?, allocation.frame_bytes()))
+    asm.finish()
 }

@@ -17,7 +17,7 @@ use crate::code::Code;
 use crate::lir::{Function, Op, VReg};
 use crate::lower::Body;
 use crate::plan::Plan;
-use crate::regalloc::allocate;
+use crate::regalloc::{Allocation, allocate};
 use crate::target::encode::{Hooks, encode};
 
 pub(super) const HELPER_KTIME_GET_BOOT_NS: i32 = 125;
@@ -93,23 +93,52 @@ pub(super) enum Way {
     Tick,
 }
 
-/// The program's code and the bytes of stack that it needs.
+/// What is run for each row, the same however a program is run.
+pub(super) struct Row<'a> {
+    pub(super) table: Table,
+    pub(super) plan: &'a Plan,
+    pub(super) body: &'a Body,
+    pub(super) allocation: Allocation,
+}
+
+impl<'a> Row<'a> {
+    pub(super) fn new(table: Table, plan: &'a Plan, body: &'a Body) -> Self {
+        let allocation = allocate(&body.function, body.frame, |op| loses(table, op));
+        Self { table, plan, body, allocation }
+    }
+
+    /// Bytes of stack that a program needs.
+    pub(super) fn frame_bytes(&self) -> u32 {
+        self.allocation.frame_bytes()
+    }
+
+    /// How its code reads columns and ends.
+    pub(super) fn hooks<'b>(&'b self, columns: &'b Columns, names: &'b Names<'b>) -> BpfHooks<'b> {
+        let (table, plan, record) = (self.table, self.plan, self.body.record);
+        BpfHooks { table, plan, columns, names, record, next: None }
+    }
+
+    /// Its code.
+    pub(super) fn encode(&self, asm: &mut Asm, hooks: &mut BpfHooks<'_>) {
+        encode(&self.body.function, &self.allocation, asm, hooks);
+    }
+}
+
+/// The program's code, none if its row does not fit.
 pub(super) fn program(
-    table: Table,
-    plan: &Plan,
-    body: &Body,
+    row: &Row<'_>,
     columns: &Columns,
     names: &Names<'_>,
-) -> Result<(Code, u32), JumpTooFar> {
+) -> Result<Code, JumpTooFar> {
+    let Row { table, plan, body, allocation } = row;
+    if !allocation.fits() {
+        return Ok(Code::default());
+    }
     let mut asm = Asm::new();
     if matches!(names.way, Way::Classic | Way::ClassicRead) {
-        return classic::program(asm, table, plan, body, columns, names);
+        return classic::program(asm, row, columns, names);
     }
-    let mut hooks = BpfHooks { table, plan, columns, names, record: body.record, next: None };
-    let allocation = allocate(&body.function, body.frame, |op| hooks.loses(op));
-    if !allocation.fits() {
-        return Ok((Code::default(), allocation.frame_bytes()));
-    }
+    let mut hooks = row.hooks(columns, names);
     let (busy, passed) = (asm.label(), asm.label());
     if names.way == Way::Read {
         reader::open(&mut asm, names, passed);
@@ -136,13 +165,13 @@ pub(super) fn program(
         columns.walk(asm, |asm, next| {
             count(asm, names.stats, VISITED);
             hooks.next = Some(next);
-            encode(&body.function, &allocation, asm, &mut hooks);
+            row.encode(asm, &mut hooks);
         });
     };
     if columns.visits_only_waiting() {
         columns.visit_waiting(&mut asm, ITERATOR, task);
     } else {
-        iterate(&mut asm, table, &emptied, task);
+        iterate(&mut asm, *table, &emptied, task);
     }
     if let Some(groups) = names.groups {
         groups.finish(&mut asm, names);
@@ -159,7 +188,7 @@ pub(super) fn program(
     // An iterator that returns 1 is asked again, and a callback must return 0.
     asm.load_imm(R0, if names.way == Way::Call { BUSY } else { 0 });
     asm.exit();
-    Ok((asm.finish()?, allocation.frame_bytes()))
+    asm.finish()
 }
 
 /// Takes the sweep for itself, clears the counters and notes the time.
@@ -350,6 +379,14 @@ pub(super) fn load_now(asm: &mut Asm, names: &Names<'_>, dst: Reg) {
     asm.load(Size::Dw, dst, dst, STARTED);
 }
 
+/// Whether the code of an operation loses registers.
+fn loses(table: Table, op: &Op) -> bool {
+    if let Op::Column { column, .. } = op {
+        return Columns::clobbers(table, column.0);
+    }
+    matches!(op, Op::Bytes { .. } | Op::State { .. } | Op::Call { .. } | Op::Emit)
+}
+
 /// How the row body reads columns and ends.
 pub(super) struct BpfHooks<'a> {
     pub(super) table: Table,
@@ -363,10 +400,7 @@ pub(super) struct BpfHooks<'a> {
 
 impl Hooks for BpfHooks<'_> {
     fn loses(&self, op: &Op) -> bool {
-        if let Op::Column { column, .. } = op {
-            return Columns::clobbers(self.table, column.0);
-        }
-        matches!(op, Op::Bytes { .. } | Op::State { .. } | Op::Call { .. } | Op::Emit)
+        loses(self.table, op)
     }
 
     fn special(&mut self, asm: &mut Asm, op: &Op, dst: Reg, to: Option<Label>) {
