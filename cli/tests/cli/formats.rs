@@ -123,7 +123,16 @@ fn a_name_cannot_reach_the_terminal_raw() {
     let scratch = Scratch::new();
     let evil = scratch.path().join("e\x1b[31m\n\"x,");
     std::fs::copy("/bin/sleep", &evil).expect("a copy of sleep");
-    let mut sleeper = std::process::Command::new(&evil).arg("60").spawn().expect("it runs");
+    // A process that another test starts in this moment has the copy open for writing until its exec.
+    let started =
+        (0..100).find_map(|_| match std::process::Command::new(&evil).arg("60").spawn() {
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+                None
+            }
+            other => Some(other.expect("it runs")),
+        });
+    let mut sleeper = started.expect("the copy is nobody's in the end");
     let text = format!("filter evil on process {{ where vpid == {} emit comm }}\n", sleeper.id());
     let table = run(&text, &["--quiet"]);
     let json = run(&text, &["--format", "json"]);
