@@ -11,6 +11,7 @@ pub mod kernel_types;
 mod lines;
 mod reader;
 pub mod resident;
+mod row;
 mod sweep;
 mod waiting;
 
@@ -154,7 +155,7 @@ pub fn compile(filter: &Filter, plan: &Plan, rodata: u32, bss: u32) -> Result<Sw
         way: sweep::Way::Call,
     };
     // Every program has the same row.
-    let row = sweep::Row::new(filter.table, plan, &body);
+    let row = row::Row::new(filter.table, plan, &body);
     let mut frame_bytes = row.frame_bytes();
     let code = sweep::program(&row, &columns, &names)?;
     let reading = sweep::Names { way: sweep::Way::Read, ..names.clone() };
