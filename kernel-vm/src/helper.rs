@@ -105,4 +105,6 @@ helpers! {
     Emit = 0x6b66, "emit", [Bytes, RecordSize] -> Scalar, 20;
     /// The thread that a thread waits for, by tids; 0 for none.
     WaitsFor = 0x6b67, "waits_for", [Scalar] -> Scalar, 20;
+    /// `a * b / c` on the exact product, saturated: [`crate::arith::mul_div`].
+    MulDiv = 0x6b68, "mul_div", [Scalar, Scalar, Scalar] -> Scalar, 20;
 }

@@ -29,6 +29,7 @@ extern crate std;
 mod mutant;
 
 pub mod abi;
+pub mod arith;
 #[cfg(feature = "text")]
 pub mod asm;
 pub mod checked;

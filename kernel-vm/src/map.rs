@@ -162,31 +162,18 @@ impl<'m> Map<'m> {
 
     /// The place of a key.
     pub(crate) fn find(&self, key: &[u8]) -> Option<usize> {
-        if self.spec.direct {
-            return key.iter().all(|&byte| byte == 0).then_some(0);
-        }
-        for place in self.probe(key) {
-            match self.marks.get(place) {
-                Some(&TAKEN) if self.key(place) == Some(key) => return Some(place),
-                Some(&(TAKEN | REMOVED)) => {}
-                _ => return None,
-            }
-        }
-        None
+        self.search(key).ok()
     }
 
     /// The place of a key, which takes one when it has none; `None` when all are taken.
     pub(crate) fn insert(&mut self, key: &[u8]) -> Option<usize> {
-        if let Some(place) = self.find(key) {
-            return Some(place);
-        }
-        if self.spec.direct {
-            return None;
-        }
-        let place = self.probe(key).find(|&place| self.marks.get(place) != Some(&TAKEN))?;
-        let size = self.key_size();
-        let from = place.checked_mul(size)?;
-        self.keys.get_mut(from..from.checked_add(size)?)?.copy_from_slice(key.get(..size)?);
+        let place = match self.search(key) {
+            Ok(place) => return Some(place),
+            Err(free) => free?,
+        };
+        let range = self.key_range(place)?;
+        let key = key.get(..self.key_size())?;
+        self.keys.get_mut(range)?.copy_from_slice(key);
         *self.marks.get_mut(place)? = TAKEN;
         Some(place)
     }
@@ -206,21 +193,47 @@ impl<'m> Map<'m> {
         }
     }
 
-    fn key(&self, place: usize) -> Option<&[u8]> {
+    /// Where the key of a place stands.
+    fn key_range(&self, place: usize) -> Option<core::ops::Range<usize>> {
         let size = self.key_size();
         let from = place.checked_mul(size)?;
-        self.keys.get(from..from.checked_add(size)?)
+        Some(from..from.checked_add(size)?)
     }
 
-    /// Every place once, from the one that the key hashes to.
-    fn probe(&self, key: &[u8]) -> impl Iterator<Item = usize> + use<> {
-        let capacity = self.capacity;
+    /// The place of a key, or else the first one that it may take.
+    #[inline(never)]
+    fn search(&self, key: &[u8]) -> Result<usize, Option<usize>> {
+        if self.spec.direct {
+            return if key.iter().all(|&byte| byte == 0) { Ok(0) } else { Err(None) };
+        }
         let hash = key.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, &byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
         let mixed = usize::try_from((hash ^ (hash >> 32)) & 0x7fff_ffff).unwrap_or(0);
-        let first = mixed.checked_rem(capacity).unwrap_or(0);
-        (first..capacity).chain(0..first)
+        let mut place = mixed.checked_rem(self.capacity).unwrap_or(0);
+        let mut free = None;
+        // Every place once, from the one that the key hashes to.
+        for _ in 0..self.capacity {
+            match self.marks.get(place) {
+                Some(&TAKEN) => {
+                    let held = self.key_range(place).and_then(|range| self.keys.get(range));
+                    if held == Some(key) {
+                        return Ok(place);
+                    }
+                }
+                mark => {
+                    free = free.or(Some(place));
+                    if mark != Some(&REMOVED) {
+                        break;
+                    }
+                }
+            }
+            place = place.wrapping_add(1);
+            if place == self.capacity {
+                place = 0;
+            }
+        }
+        Err(free)
     }
 }
 

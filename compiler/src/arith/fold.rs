@@ -1,5 +1,7 @@
 //! What every operation means, on constants.
 
+pub use kernel_vm::arith::mul_div;
+
 /// `a + b`
 #[must_use]
 pub fn add(a: i64, b: i64) -> i64 {
@@ -40,14 +42,4 @@ pub fn neg(a: i64) -> i64 {
 #[must_use]
 pub fn abs(a: i64) -> i64 {
     a.saturating_abs()
-}
-
-/// `a * b / c` on the exact product, toward zero; 0 when `c` is 0.
-#[must_use]
-pub fn mul_div(a: i64, b: i64, c: i64) -> i64 {
-    if c == 0 {
-        return 0;
-    }
-    let quotient = i128::from(a) * i128::from(b) / i128::from(c);
-    quotient.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
 }

@@ -4,7 +4,7 @@
 //! gave out, and `r0` to `r5` are free around an operation that [`Hooks::loses`] them.
 
 use crate::asm::{AluOp, Asm, Cond, FP, Label, R0, R1, R6, Reg, Size};
-use crate::lir::{Base, Function, Op, Operand, VReg};
+use crate::lir::{Base, Function, Op, Operand, Routine, VReg};
 use crate::regalloc::{Allocation, Loc};
 
 /// What only a target knows how to do. Each may use `r0` and `r1`; those whose operation
@@ -16,6 +16,11 @@ pub(crate) trait Hooks {
     /// Encodes one of the operations that differ: `Now`, `Column`, `Bytes`, `State`, `Emit`,
     /// `Exit`. A result goes to `dst`, a jump to `to`.
     fn special(&mut self, asm: &mut Asm, op: &Op, dst: Reg, to: Option<Label>);
+
+    /// Calls `routine`, whose arguments are in their registers.
+    fn call(&mut self, asm: &mut Asm, routine: Routine) {
+        asm.call_subprog(routine.name());
+    }
 
     /// `dst =` the address `offset` bytes into the row body's own words.
     fn scratch(&mut self, asm: &mut Asm, dst: Reg, offset: i32);
@@ -100,7 +105,7 @@ impl Encoder<'_> {
             }
             Op::Call { dst, routine, args } => {
                 self.arguments(args);
-                self.asm.call_subprog(routine.name());
+                self.hooks.call(self.asm, *routine);
                 self.keep(*dst, R0);
             }
             Op::Now { dst } | Op::Column { dst, .. } | Op::State { dst, .. } => {

@@ -1,16 +1,18 @@
 //! The `vm` target: a function that is run for each row, as `kernel_vm::abi` says.
 
+use kernel_vm::helper::Helper;
+
 use crate::asm::{AluOp, Asm, FP, JumpTooFar, Label, R0, R1, R2, R6, Reg};
 use crate::code::Code;
 use crate::hir::Filter;
-use crate::lir::Op;
+use crate::lir::{Op, Routine};
 use crate::lower::{Host, Stage, lower};
 use crate::plan::Plan;
 use crate::regalloc::allocate;
 use crate::target::encode::{Hooks, encode};
 
 /// The helper that a record is handed to.
-pub const HELPER_EMIT: i32 = kernel_vm::helper::Helper::Emit.id();
+pub const HELPER_EMIT: i32 = Helper::Emit.id();
 
 /// The program of `filter` for rows or for groups, and the routines that it calls.
 ///
@@ -28,8 +30,16 @@ pub fn compile(filter: &Filter, plan: &Plan, stage: Stage) -> Result<Program, Ju
     Ok(Program {
         code: asm.finish()?,
         frame_bytes: allocation.frame_bytes(),
-        routines: body.function.routines(),
+        routines: body.function.routines().into_iter().filter(|&it| helper(it).is_none()).collect(),
     })
+}
+
+/// What the machine has of its own for `routine`.
+const fn helper(routine: Routine) -> Option<Helper> {
+    match routine {
+        Routine::MulDiv => Some(Helper::MulDiv),
+        Routine::Decay | Routine::Spread | Routine::Root => None,
+    }
 }
 
 /// One compiled program.
@@ -39,8 +49,8 @@ pub struct Program {
     pub code: Code,
     /// Bytes of stack that it needs.
     pub frame_bytes: u32,
-    /// The routines that it calls.
-    pub routines: Vec<crate::lir::Routine>,
+    /// The routines that it calls and brings along.
+    pub routines: Vec<Routine>,
 }
 
 struct VmHooks {
@@ -64,6 +74,13 @@ impl Hooks for VmHooks {
         asm.alu_imm(AluOp::Add, R1, self.record);
         asm.load_imm(R2, i64::from(self.size));
         asm.call_helper(HELPER_EMIT);
+    }
+
+    fn call(&mut self, asm: &mut Asm, routine: Routine) {
+        match helper(routine) {
+            Some(helper) => asm.call_helper(helper.id()),
+            None => asm.call_subprog(routine.name()),
+        }
     }
 
     fn scratch(&mut self, _asm: &mut Asm, _dst: Reg, _offset: i32) {

@@ -40,13 +40,16 @@ impl Generator {
     }
 
     pub(super) fn time(&mut self) {
-        if self.one_in(2) {
-            self.helper(Helper::BootTime);
-        } else {
-            let tid = self.number();
-            self.mov(Reg::R1, Operand::Reg(tid));
-            self.helper(Helper::WaitsFor);
+        let (helper, args): (_, &[Reg]) = match self.below(4) {
+            0 | 1 => (Helper::BootTime, &[]),
+            2 => (Helper::WaitsFor, &[Reg::R1]),
+            _ => (Helper::MulDiv, &[Reg::R1, Reg::R2, Reg::R3]),
+        };
+        for &arg in args {
+            let number = self.number();
+            self.mov(arg, Operand::Reg(number));
         }
+        self.helper(helper);
     }
 
     pub(super) fn stack_address(&mut self, dst: Reg, off: i16) {

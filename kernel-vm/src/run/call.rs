@@ -2,6 +2,7 @@
 
 use super::raw;
 use super::{Env, FRAMES, Host, RunError, Stack};
+use crate::arith::mul_div;
 use crate::helper::Helper;
 use crate::map::Map;
 use crate::verify::{STACK_BYTES, Spec};
@@ -137,6 +138,9 @@ impl<'s> Calls<'s> {
             }
             Helper::BootTime => env.host.boot_ns(),
             Helper::WaitsFor => env.host.waits_for(r1),
+            Helper::MulDiv => {
+                mul_div(r1.cast_signed(), r2.cast_signed(), r3.cast_signed()).cast_unsigned()
+            }
             Helper::MapLookup => {
                 let (map, key, values) = map_and_key(env, r1, r2)?;
                 map.find(key).map_or(0, |place| values.wrapping_add(offset(map, place)))

@@ -215,6 +215,16 @@ fn time_and_waiting_come_from_the_host() {
     assert_eq!(outcome.r0, Ok(1_001));
 }
 
+#[test]
+fn products_are_divided_exactly() {
+    let scaled = |a: &str, b: &str, c: &str| {
+        run(&std::format!("r1 = {a} ll\n r2 = {b} ll\n r3 = {c} ll\n call mul_div\n exit")).r0
+    };
+    assert_eq!(scaled("-0x7000000000000000", "3", "7"), Ok((-0x3000_0000_0000_0000_i64) as u64));
+    assert_eq!(scaled("0x7000000000000000", "3", "1"), Ok(i64::MAX as u64));
+    assert_eq!(scaled("7", "3", "0"), Ok(0));
+}
+
 /// Every fused pair, with its registers the same and not, against the loop.
 #[cfg(feature = "threaded")]
 #[test]

@@ -3,8 +3,8 @@
 //! Row, state and parameters are values of array maps, so that Linux knows their sizes as our
 //! verifier does; the first and the last are read only for programs. The program becomes a
 //! function, called by a few insns that hand it those addresses and keep its result. Helpers
-//! keep their numbers where Linux has them: `emit` becomes `bpf_ringbuf_output`, and `waits_for`
-//! a function of Linux that takes nothing, behind a product that refuses what is no number.
+//! keep their numbers where Linux has them: `emit` becomes `bpf_ringbuf_output`; `waits_for` and
+//! `mul_div` a function of Linux that takes nothing, behind products that refuse what is no number.
 
 use kernel_vm::generate::{MAPS, SPEC};
 use kernel_vm::helper::Helper;
@@ -246,8 +246,12 @@ impl Linux {
             let map = usize::try_from(map).ok().and_then(|map| self.maps.get(map));
             map.map_or(-1, AsRawFd::as_raw_fd)
         };
-        let product =
-            Insn::Alu { width: Width::W64, op: AluOp::Mul, dst: Reg::R1, src: Operand::Imm(1) };
+        let numbers = |args: &[Reg]| {
+            let product =
+                |dst| Insn::Alu { width: Width::W64, op: AluOp::Mul, dst, src: Operand::Imm(1) };
+            let call = Insn::Call(Callee::Helper(JIFFIES64));
+            args.iter().copied().map(product).chain([call]).collect()
+        };
         match insn {
             Insn::LoadWide { dst, value: Wide::MapIndex(map) } => {
                 vec![Insn::LoadWide { dst, value: Wide::MapFd(descriptor(map)) }]
@@ -265,8 +269,9 @@ impl Linux {
                 mov(Reg::R4, Operand::Imm(0)),
                 Insn::Call(Callee::Helper(RINGBUF_OUTPUT)),
             ],
-            Insn::Call(Callee::Helper(id)) if id == Helper::WaitsFor.id() => {
-                vec![product, Insn::Call(Callee::Helper(JIFFIES64))]
+            Insn::Call(Callee::Helper(id)) if id == Helper::WaitsFor.id() => numbers(&[Reg::R1]),
+            Insn::Call(Callee::Helper(id)) if id == Helper::MulDiv.id() => {
+                numbers(&[Reg::R1, Reg::R2, Reg::R3])
             }
             insn @ (Insn::Alu { .. }
             | Insn::Mov { .. }

@@ -125,14 +125,15 @@ fn run<E>(
     Ok(result)
 }
 
-/// Whether its result depends on nothing but its input: clocks and threads differ, and what is
-/// behind the address of a removed value is not said.
+/// Whether its result depends on nothing but its input, and on both sides: clocks and threads
+/// differ, Linux has no such division, and what is behind the address of a removed value is not
+/// said.
 fn is_function(program: &[RawInsn]) -> bool {
     let mut rest = program;
     while let Ok(insn) = decode(rest) {
         if let Insn::Call(Callee::Helper(id)) = insn {
             // In code that no value reaches, any.
-            if let Some(Helper::BootTime | Helper::WaitsFor | Helper::MapDelete) =
+            if let Some(Helper::BootTime | Helper::WaitsFor | Helper::MulDiv | Helper::MapDelete) =
                 Helper::from_id(id)
             {
                 return false;

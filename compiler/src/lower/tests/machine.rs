@@ -1,5 +1,6 @@
 //! A small machine for `vm` code, for tests: every access is checked, every insn counted.
 
+use kernel_vm::helper::Helper;
 use std::collections::HashMap;
 
 /// What went wrong in a run: code that the back end must never write.
@@ -93,6 +94,11 @@ impl Machine {
                     self.blocks.insert(base, vec![0xaa; STACK_BYTES]);
                     regs[10] = base + STACK_BYTES as u64;
                     next = next.wrapping_add_signed(imm as isize);
+                }
+                5 if op == 0x85 && imm == Helper::MulDiv.id() => {
+                    let [a, b, c] = [1, 2, 3].map(|reg| i128::from(regs[reg] as i64));
+                    regs[0] = super::reference::mul_div(a, b, c) as u64;
+                    regs[1..6].fill(0xbad_bad);
                 }
                 5 if op == 0x85 => {
                     let (address, bytes) = (regs[1], regs[2] as usize);
