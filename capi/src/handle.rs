@@ -8,6 +8,7 @@ use kernel_vm::object::FilterMeta;
 use kernel_vm::schema::Type;
 use kfilter_loader::host::bpf::{BpfHost, Stream, system_values};
 use kfilter_loader::host::vm::VmHost;
+use kfilter_loader::keep::Keepers;
 use kfilter_loader::params;
 use kfilter_loader::pin::Pins;
 use kfilter_loader::record::{RecordBatch, Value, decode};
@@ -126,7 +127,7 @@ impl Handle {
 
     /// Opens the loaded filter `name`.
     pub(crate) fn open(name: &str) -> Result<Self, Failure> {
-        let (meta, session) = Pins::running().open(name)?;
+        let (_, meta, session) = Keepers::running().open(name)?;
         let mut handle = Self::new(meta.filter, session);
         handle.resident = meta.every_ns.map(|_| (name.to_owned(), None));
         Ok(handle)

@@ -8,7 +8,7 @@ use kernel_vm::object::{FilterMeta, HoldMeta};
 use kfilter_loader::host::bpf::{BpfHost, system_values};
 use kfilter_loader::host::module::ModuleHost;
 use kfilter_loader::host::vm::VmHost;
-use kfilter_loader::pin::Pins;
+use kfilter_loader::keep::Keepers;
 use kfilter_loader::sys::Kernel;
 use kfilter_loader::{ErrorClass, Host, HostKind, LoadError, Object, Request, Session, Sweep};
 use std::path::Path;
@@ -113,7 +113,7 @@ impl Selection {
     pub(crate) fn resident(&self) -> Option<String> {
         let [path] = &self.choice.files[..] else { return None };
         let name = path.to_str().filter(|_| is_loaded_name(path))?;
-        let meta = Pins::running().show(name).ok()?;
+        let (_, meta) = Keepers::running().show(name).ok()?;
         meta.every_ns.map(|_| name.to_owned())
     }
 
@@ -126,14 +126,9 @@ impl Selection {
             return Err(Failure::new(Exit::BadInput, message)
                 .help("`kfilter load --replace` gives it others"));
         }
-        let (meta, session) = Pins::running().open(name).map_err(|error| failure(&error))?;
-        Ok(Loaded {
-            filter: meta.filter,
-            hold: Duration::ZERO,
-            host: HostKind::Bpf,
-            has_history: true,
-            session,
-        })
+        let (host, meta, session) =
+            Keepers::running().open(name).map_err(|error| failure(&error))?;
+        Ok(Loaded { filter: meta.filter, hold: Duration::ZERO, host, has_history: true, session })
     }
 
     fn load_on_host(
@@ -197,7 +192,7 @@ fn is_loaded_name(path: &Path) -> bool {
     path.to_str().is_some_and(|name| {
         is_name(name)
             && !path.exists()
-            && Pins::running().list().is_ok_and(|names| names.iter().any(|one| one == name))
+            && Keepers::running().names().0.iter().any(|one| one.name == name)
     })
 }
 

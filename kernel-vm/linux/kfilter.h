@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 OR MIT OR Apache-2.0 */
-/* A filter of /dev/kfilter: what is loaded, what it remembers, what it found. */
+/* What /dev/kfilter has: filters, what they remember, and files that sweep with them. */
 #ifndef KFILTER_H
 #define KFILTER_H
 
+#include <linux/list.h>
 #include <linux/mutex.h>
+#include <linux/refcount.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/types.h>
@@ -49,9 +51,10 @@ struct kfilter_records {
 	size_t used;
 };
 
+/* A loaded filter. It is freed with the last file that has it, unless it is kept by name. */
 struct kfilter {
-	struct mutex lock;
-	bool loaded;
+	refcount_t refs;
+	struct mutex lock;		/* one sweep at a time */
 	struct kfilter_header header;
 	struct kfilter_why why;
 	struct kfilter_stats stats;
@@ -66,11 +69,25 @@ struct kfilter {
 	u8 *row;
 	void *stack;
 	struct kfilter_history history;
-	struct kfilter_records records;
+	/* Of one that is or was kept; see keep.c. */
+	struct list_head kept;
+	u8 name[KFILTER_NAME_BYTES_MAX];
+	void *description;
+	u32 description_bytes;
 	/* The sweep under way. */
+	struct kfilter_records *records;
 	bool emitted;
 	unsigned int rows_a_chunk;
 	long budget;			/* work that is left until others may run */
+};
+
+/* An open file: the filter that it was given, and what the last sweep through it found. */
+struct kfilter_file {
+	struct mutex lock;		/* goes before that of the filter */
+	struct kfilter *kf;
+	struct kfilter_why why;
+	struct kfilter_stats stats;
+	struct kfilter_records records;
 };
 
 /* The counters of a thread, or of a process with all its threads. */
@@ -88,11 +105,18 @@ struct kfilter_memory {
 };
 
 /* load.c */
-int kfilter_load(struct kfilter *kf, const void __user *from, size_t length);
-void kfilter_unload(struct kfilter *kf);
+struct kfilter *kfilter_load(const void __user *from, size_t length, struct kfilter_why *why);
+void kfilter_put(struct kfilter *kf);
+
+/* keep.c */
+long kfilter_keep(struct kfilter *kf, const void __user *from);
+struct kfilter *kfilter_get_kept(const void __user *name);
+long kfilter_describe(const struct kfilter *kf, const void __user *where);
+long kfilter_list(const void __user *where);
+long kfilter_remove(const void __user *name);
 
 /* sweep.c */
-int kfilter_sweep(struct kfilter *kf);
+int kfilter_sweep(struct kfilter *kf, struct kfilter_records *records);
 int32_t kfilter_emit(void *context, const uint8_t *record, size_t length);
 uint64_t kfilter_now(void *context);
 

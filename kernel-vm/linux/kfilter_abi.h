@@ -6,17 +6,27 @@
 #include <linux/types.h>
 
 #define KFILTER_MAGIC 0x544c464b
-#define KFILTER_VERSION 1
+#define KFILTER_VERSION 2
 #define KFILTER_SCHEMA_VERSION 1
 #define KFILTER_INSNS_MAX 65536
 #define KFILTER_RUN_INSNS_MAX 1048576
 #define KFILTER_REGION_BYTES_MAX 16384
 #define KFILTER_COLUMNS_MAX 64
 #define KFILTER_ROW_HEADER_BYTES 16
+#define KFILTER_KEPT_MAX 64
+#define KFILTER_NAME_BYTES_MAX 64
+#define KFILTER_DESCRIPTION_BYTES_MAX 262144
+#define KFILTER_KEEP_REPLACE 1
+#define KFILTER_KEEP_HISTORY 2
 #define KFILTER_IOC_INFO 0x800c4b01
 #define KFILTER_IOC_WHY 0x80084b02
 #define KFILTER_IOC_STATS 0x80484b03
 #define KFILTER_IOC_PARAMS 0x40004b04
+#define KFILTER_IOC_KEEP 0x40504b05
+#define KFILTER_IOC_ATTACH 0x40404b06
+#define KFILTER_IOC_DESCRIBE 0x40104b07
+#define KFILTER_IOC_LIST 0x40104b08
+#define KFILTER_IOC_REMOVE 0x40404b09
 #define KFILTER_REFUSED_HEADER 1001
 #define KFILTER_REFUSED_VERSION 1002
 #define KFILTER_REFUSED_TABLE 1003
@@ -43,6 +53,19 @@ struct kfilter_header {
 struct kfilter_place {
 	__u32 column;
 	__u32 offset;
+};
+
+struct kfilter_keep {
+	__u8 name[KFILTER_NAME_BYTES_MAX];
+	__u64 description;
+	__u32 length;
+	__u32 flags;
+};
+
+struct kfilter_buffer {
+	__u64 bytes;
+	__u32 length;
+	__u32 reserved;
 };
 
 struct kfilter_info {

@@ -183,50 +183,63 @@ static int take(struct kfilter *kf, const u8 *image)
 		.params = kf->params, .params_size = header->params_size,
 		.stack = kf->stack, .host = &kf->host, .fuel = KFILTER_RUN_INSNS_MAX,
 	};
-	kf->loaded = true;
 	return 0;
 }
 
-int kfilter_load(struct kfilter *kf, const void __user *from, size_t length)
+static void free_filter(struct kfilter *kf)
 {
-	const size_t most = sizeof(struct kfilter_header) +
-			    KFILTER_COLUMNS_MAX * sizeof(struct kfilter_place) +
-			    KFILTER_REGION_BYTES_MAX + (size_t)KFILTER_INSNS_MAX * 8;
-	u8 *image;
-	int error;
-
-	if (length < sizeof(kf->header) || length > most)
-		return refuse(kf, 0, KFILTER_REFUSED_HEADER);
-	image = kvmalloc(length, GFP_KERNEL_ACCOUNT);
-	if (!image)
-		return -ENOMEM;
-	if (copy_from_user(image, from, length)) {
-		kvfree(image);
-		return -EFAULT;
-	}
-	memcpy(&kf->header, image, sizeof(kf->header));
-	error = check_header(kf, &kf->header, length);
-	if (!error)
-		error = take(kf, image);
-	kvfree(image);
-	if (error)
-		kfilter_unload(kf);
-	return error;
-}
-
-/* Frees everything but the reason why the last filter was refused. */
-void kfilter_unload(struct kfilter *kf)
-{
-	kf->loaded = false;
 	kfilter_history_free(kf);
-	kvfree(kf->records.bytes);
+	kvfree(kf->description);
 	kvfree(kf->stack);
 	kvfree(kf->row);
 	kvfree(kf->params);
 	kvfree(kf->ops);
 	kvfree(kf->program);
-	kf->records = (struct kfilter_records) { 0 };
-	kf->stack = kf->row = kf->params = kf->ops = kf->program = NULL;
-	kf->needs = 0;
-	memset(&kf->vm, 0, sizeof(kf->vm));
+	kfree(kf);
+}
+
+/* The filter that was written, or the error; *why says more of a refusal. */
+struct kfilter *kfilter_load(const void __user *from, size_t length, struct kfilter_why *why)
+{
+	const size_t most = sizeof(struct kfilter_header) +
+			    KFILTER_COLUMNS_MAX * sizeof(struct kfilter_place) +
+			    KFILTER_REGION_BYTES_MAX + (size_t)KFILTER_INSNS_MAX * 8;
+	struct kfilter *kf = kzalloc(sizeof(*kf), GFP_KERNEL_ACCOUNT);
+	u8 *image = NULL;
+	int error;
+
+	if (!kf)
+		return ERR_PTR(-ENOMEM);
+	refcount_set(&kf->refs, 1);
+	mutex_init(&kf->lock);
+	INIT_LIST_HEAD(&kf->kept);
+	if (length < sizeof(kf->header) || length > most) {
+		error = refuse(kf, 0, KFILTER_REFUSED_HEADER);
+		goto out;
+	}
+	error = -ENOMEM;
+	image = kvmalloc(length, GFP_KERNEL_ACCOUNT);
+	if (!image)
+		goto out;
+	error = -EFAULT;
+	if (copy_from_user(image, from, length))
+		goto out;
+	memcpy(&kf->header, image, sizeof(kf->header));
+	error = check_header(kf, &kf->header, length);
+	if (!error)
+		error = take(kf, image);
+out:
+	kvfree(image);
+	*why = kf->why;
+	if (!error)
+		return kf;
+	free_filter(kf);
+	return ERR_PTR(error);
+}
+
+/* One less has it. */
+void kfilter_put(struct kfilter *kf)
+{
+	if (refcount_dec_and_test(&kf->refs))
+		free_filter(kf);
 }

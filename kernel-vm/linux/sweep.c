@@ -21,7 +21,7 @@
 int32_t kfilter_emit(void *context, const uint8_t *record, size_t length)
 {
 	struct kfilter *kf = context;
-	struct kfilter_records *records = &kf->records;
+	struct kfilter_records *records = kf->records;
 
 	/* One record a row: the last one that it emits. */
 	if (length != kf->header.record_size || records->room - records->used < length)
@@ -41,7 +41,7 @@ uint64_t kfilter_now(void *context)
 /* Room for a record of each row of a chunk, up to the limit. */
 static int reserve_records(struct kfilter *kf)
 {
-	struct kfilter_records *records = &kf->records;
+	struct kfilter_records *records = kf->records;
 	size_t wanted = records->used + (size_t)kf->rows_a_chunk * kf->header.record_size;
 	size_t room = max(wanted, records->room * 2);
 	u8 *bytes;
@@ -86,7 +86,7 @@ static void visit(struct kfilter *kf, struct task_struct *task, pid_t nr)
 	case KFILTER_VM_MATCH:
 		stats->matched++;
 		if (kf->emitted)
-			kf->records.used += kf->header.record_size;
+			kf->records->used += kf->header.record_size;
 		else
 			stats->dropped++;
 		break;
@@ -127,7 +127,8 @@ static bool walk_chunk(struct kfilter *kf, unsigned long *next)
 	return false;
 }
 
-int kfilter_sweep(struct kfilter *kf)
+/* The caller has the filter's lock. */
+int kfilter_sweep(struct kfilter *kf, struct kfilter_records *records)
 {
 	u64 began_ns = ktime_get_ns();
 	u64 sweeps = kf->stats.sweeps;
@@ -138,7 +139,8 @@ int kfilter_sweep(struct kfilter *kf)
 	kf->stats = (struct kfilter_stats) {
 		.sweeps = sweeps, .started_ns = ktime_get_boottime_ns(),
 	};
-	kf->records.used = 0;
+	kf->records = records;
+	records->used = 0;
 	kf->history.at = &kf->history.first;
 	while (more) {
 		error = reserve_records(kf);
@@ -157,7 +159,7 @@ int kfilter_sweep(struct kfilter *kf)
 		cond_resched();
 	}
 	if (error) {
-		kf->records.used = 0;
+		records->used = 0;
 		return error;
 	}
 	kfilter_history_end(kf);

@@ -3,7 +3,8 @@
 //! A filter is loaded by one write(2): a [`Header`], a [`RowPlace`] for each column, the
 //! parameters padded to 8 bytes, the `vm` program. A read(2) from the start makes a sweep;
 //! what it and the following reads return are its records, up to a read of 0 bytes. The
-//! rest are the ioctls below. `linux/kfilter_abi.h` is made from this file.
+//! filter goes with its file, unless [`IOC_KEEP`] gives it a name, by which other files reach
+//! it. The rest are the ioctls below. `linux/kfilter_abi.h` is made from this file.
 //!
 //! **Invariant**: whatever changes a struct or a meaning here changes [`VERSION`].
 
@@ -13,7 +14,7 @@ use crate::schema::{COLUMNS, Column, Since, Table};
 /// First four bytes of what is written.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"KFLT");
 /// Version of this interface.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Where the module's device is.
 pub const DEVICE: &str = "/dev/kfilter";
 /// Most slots of a program that the module takes.
@@ -22,6 +23,13 @@ pub const INSNS_MAX: u32 = 1 << 16;
 pub const RUN_INSNS_MAX: u64 = 1 << 20;
 /// Largest row, state, block of parameters and record: bytes.
 pub const REGION_BYTES_MAX: u32 = 1 << 14;
+
+/// Most filters that are kept.
+pub const KEPT_MAX: u32 = 64;
+/// Bytes of a kept filter's name: letters, digits, `_` and `-`, then zeros.
+pub const NAME_BYTES_MAX: usize = 64;
+/// Longest description of a kept filter.
+pub const DESCRIPTION_BYTES_MAX: u32 = 1 << 18;
 
 /// The start of what is written: sizes of all that follows. Little endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +70,38 @@ pub struct RowPlace {
     pub offset: u32,
 }
 
+/// What keeps a filter: 80 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Keep {
+    /// Its name.
+    pub name: [u8; NAME_BYTES_MAX],
+    /// The address of what is to be told who asks what the filter is, and how long that is.
+    pub description: u64,
+    /// Bytes of the description.
+    pub length: u32,
+    /// [`KEEP_REPLACE`] or 0.
+    pub flags: u32,
+}
+
+/// Of [`Keep::flags`]: take the place of a filter of that name. Of what the ioctl returns: one
+/// was there.
+pub const KEEP_REPLACE: u32 = 1;
+/// Of what the ioctl returns: the history of the one that was there goes on.
+pub const KEEP_HISTORY: u32 = 2;
+
+/// Where something of any length is to be written: 16 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Buffer {
+    /// Its address.
+    pub bytes: u64,
+    /// Its length.
+    pub length: u32,
+    /// 0.
+    pub reserved: u32,
+}
+
 /// Why the module does not take what was written; below these numbers stand those of
 /// `struct kfilter_vm_why`, for a program that is refused.
 pub const REFUSALS: &[(u32, &str, &str)] = &[
@@ -78,6 +118,10 @@ const fn read(number: u32, size: usize) -> u32 {
     2 << 30 | (size as u32) << 16 | (b'K' as u32) << 8 | number
 }
 
+const fn write(number: u32, size: usize) -> u32 {
+    1 << 30 | (size as u32) << 16 | (b'K' as u32) << 8 | number
+}
+
 /// ioctl: the versions, three `u32`: [`VERSION`], the schema's, and 0.
 pub const IOC_INFO: u32 = read(1, 12);
 /// ioctl: why the last write was refused, two `u32`: insn or column, and reason.
@@ -85,7 +129,28 @@ pub const IOC_WHY: u32 = read(2, 8);
 /// ioctl: [`crate::abi::SweepStats`] of the last sweep.
 pub const IOC_STATS: u32 = read(3, SWEEP_STATS_BYTES);
 /// ioctl: other parameters, of the same length as those that were written.
-pub const IOC_PARAMS: u32 = 1 << 30 | (b'K' as u32) << 8 | 4;
+pub const IOC_PARAMS: u32 = write(4, 0);
+/// ioctl: the file's filter stays loaded, as a [`Keep`] says; returns what was done.
+pub const IOC_KEEP: u32 = write(5, core::mem::size_of::<Keep>());
+/// ioctl: the file becomes one of the kept filter of this name.
+pub const IOC_ATTACH: u32 = write(6, NAME_BYTES_MAX);
+/// ioctl: the description of the file's filter into a [`Buffer`]; returns its length.
+pub const IOC_DESCRIBE: u32 = write(7, core::mem::size_of::<Buffer>());
+/// ioctl: the names of the kept filters into a [`Buffer`]; returns how many bytes they are.
+pub const IOC_LIST: u32 = write(8, core::mem::size_of::<Buffer>());
+/// ioctl: the filter of this name is kept no longer; who has it open goes on with it.
+pub const IOC_REMOVE: u32 = write(9, NAME_BYTES_MAX);
+
+/// A name as the ioctls take it; `None` when it is too long or none.
+#[must_use]
+pub fn name_bytes(name: &str) -> Option<[u8; NAME_BYTES_MAX]> {
+    let mut bytes = [0; NAME_BYTES_MAX];
+    if name.is_empty() {
+        return None;
+    }
+    bytes.get_mut(..name.len())?.copy_from_slice(name.as_bytes());
+    Some(bytes)
+}
 
 /// The number of a table in a [`Header`]; `None` when the module does not have it.
 #[must_use]
@@ -136,9 +201,22 @@ mod tests {
         define("REGION_BYTES_MAX", format!("{REGION_BYTES_MAX}"));
         define("COLUMNS_MAX", format!("{ROW_COLUMNS_MAX}"));
         define("ROW_HEADER_BYTES", format!("{ROW_HEADER_BYTES}"));
-        for (name, code) in
-            [("INFO", IOC_INFO), ("WHY", IOC_WHY), ("STATS", IOC_STATS), ("PARAMS", IOC_PARAMS)]
-        {
+        define("KEPT_MAX", format!("{KEPT_MAX}"));
+        define("NAME_BYTES_MAX", format!("{NAME_BYTES_MAX}"));
+        define("DESCRIPTION_BYTES_MAX", format!("{DESCRIPTION_BYTES_MAX}"));
+        define("KEEP_REPLACE", format!("{KEEP_REPLACE}"));
+        define("KEEP_HISTORY", format!("{KEEP_HISTORY}"));
+        for (name, code) in [
+            ("INFO", IOC_INFO),
+            ("WHY", IOC_WHY),
+            ("STATS", IOC_STATS),
+            ("PARAMS", IOC_PARAMS),
+            ("KEEP", IOC_KEEP),
+            ("ATTACH", IOC_ATTACH),
+            ("DESCRIBE", IOC_DESCRIBE),
+            ("LIST", IOC_LIST),
+            ("REMOVE", IOC_REMOVE),
+        ] {
             define(&format!("IOC_{name}"), format!("0x{code:08x}"));
         }
         for (number, name, _) in REFUSALS {
@@ -154,6 +232,9 @@ mod tests {
              \t__u32 table;\n\t__u32 columns;\n\t__u32 row_size;\n\t__u32 state_size;\n\
              \t__u32 params_size;\n\t__u32 record_size;\n\t__u32 insns;\n};\n\n\
              struct kfilter_place {\n\t__u32 column;\n\t__u32 offset;\n};\n\n\
+             struct kfilter_keep {\n\t__u8 name[KFILTER_NAME_BYTES_MAX];\n\t__u64 description;\n\
+             \t__u32 length;\n\t__u32 flags;\n};\n\n\
+             struct kfilter_buffer {\n\t__u64 bytes;\n\t__u32 length;\n\t__u32 reserved;\n};\n\n\
              struct kfilter_info {\n\t__u32 version;\n\t__u32 schema;\n\t__u32 reserved;\n};\n\n\
              struct kfilter_why {\n\t__u32 where;\n\t__u32 reason;\n};\n\n\
              struct kfilter_stats {\n\t__u64 sweeps;\n\t__u64 visited;\n\t__u64 matched;\n\
@@ -187,10 +268,19 @@ mod tests {
     }
 
     #[test]
+    fn names_are_filled_up_with_zeros() {
+        let bytes = name_bytes("cpu_hog").expect("a name");
+        assert_eq!((&bytes[..7], &bytes[7..]), (&b"cpu_hog"[..], &[0; 57][..]));
+        assert!(name_bytes(&"x".repeat(NAME_BYTES_MAX)).is_some());
+        assert_eq!((name_bytes(""), name_bytes(&"x".repeat(NAME_BYTES_MAX + 1))), (None, None));
+    }
+
+    #[test]
     fn structs_have_no_padding() {
         assert_eq!(HEADER_BYTES, 40);
         assert_eq!(core::mem::size_of::<RowPlace>(), 8);
         assert_eq!(core::mem::size_of::<SweepStats>(), 72);
+        assert_eq!((core::mem::size_of::<Keep>(), core::mem::size_of::<Buffer>()), (80, 16));
         assert!(has(Table::Thread, crate::schema::column(Table::Thread, "tid").unwrap()));
         assert!(!has(Table::Process, crate::schema::column(Table::Thread, "tid").unwrap()));
         let of_file = crate::schema::column(Table::File, "pid").unwrap();

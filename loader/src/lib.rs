@@ -19,6 +19,7 @@ pub mod elf;
 pub mod error;
 pub mod host;
 pub mod insn;
+pub mod keep;
 pub mod kernel_log;
 pub mod limit;
 pub mod link;

@@ -28,6 +28,7 @@ mod rows;
 mod turns;
 
 pub use meta::PinMeta;
+pub(crate) use meta::{code_digest, unreadable};
 pub use reader::FileSession;
 pub use resident::PERIOD_MIN;
 
@@ -152,7 +153,7 @@ impl Pins {
         if exists && !options.replace {
             return Err(LoadError::AlreadyLoaded { name: options.name.clone() });
         }
-        let code = meta::code_digest(request.object, request.filter);
+        let code = code_digest(request.object, request.filter);
         let history = if exists { self.history(&options.name, code) } else { None };
         let history_kept = history.is_some();
         let read = request.filter.bpf.reader.as_ref();
@@ -288,7 +289,8 @@ impl Pins {
     fn get_at(&self, name: &str, directory: &Path, pin: &str) -> Result<OwnedFd, LoadError> {
         let path = directory.join(pin);
         self.sys.bpf_fd(Call::Get { path: &path, read_only: false }).map_err(|error| {
-            if error.errno.0 == libc::ENOENT {
+            // A kernel without bpf(2) keeps none.
+            if matches!(error.errno.0, libc::ENOENT | libc::ENOSYS) {
                 return LoadError::NotLoaded { name: name.to_owned() };
             }
             LoadError::syscall(format!("opening `{pin}` of filter `{name}`"))(error)
@@ -365,7 +367,7 @@ struct MapInfo {
 }
 
 /// Names become files: a bpffs takes no dots, and `~` marks what is being made.
-fn check_name(name: &str) -> Result<(), LoadError> {
+pub(crate) fn check_name(name: &str) -> Result<(), LoadError> {
     let fits = (1..=NAME_BYTES_MAX).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
     if fits {

@@ -20,7 +20,7 @@ pub use epoll::{Events, Interest, Wake};
 pub use error::{Errno, SyscallError};
 pub use kernel::Kernel;
 pub use memory::{FileBytes, SharedMemory};
-pub use module::{Device, ModuleFile};
+pub use module::{Device, Kept, ModuleFile};
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;

@@ -6,7 +6,8 @@ use crate::output::table::Table;
 use crate::output::terminal::{ColorChoice, Style, stdout_width};
 use crate::session::failure;
 use clap::ValueEnum;
-use kfilter_loader::pin::{PinMeta, Pins};
+use kfilter_loader::keep::{Keepers, KeptName};
+use kfilter_loader::pin::PinMeta;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -29,21 +30,29 @@ enum ListFormat {
 
 /// Lists them; one that cannot be looked at is listed all the same.
 pub(crate) fn run(args: &Args, color: ColorChoice) -> Result<Exit, Failure> {
-    let pins = Pins::running();
-    let names = pins.list().map_err(|error| failure(&error))?;
+    let keepers = Keepers::running();
+    let (names, failed) = keepers.names();
+    if let Some(error) = failed {
+        let failure = failure(&error);
+        if names.is_empty() {
+            return Err(failure);
+        }
+        crate::report(&failure, color);
+    }
     let mut filters = Vec::new();
-    for name in names {
-        match pins.show(&name) {
-            Ok(meta) => {
-                let counters = pins.counters(&name, &meta);
+    for kept in names {
+        let (meta, lost) = match keepers.show(&kept.name) {
+            Ok((_, meta)) => {
+                let counters = keepers.counters(&kept.name, &meta);
                 let lost = counters.ok().and_then(|(_, resident)| Some(resident?.lost));
-                filters.push(Listed { name, meta: Some(meta), lost });
+                (Some(meta), lost)
             }
             Err(error) => {
-                eprintln!("{name}: {error}");
-                filters.push(Listed { name, meta: None, lost: None });
+                eprintln!("{}: {error}", kept.name);
+                (None, None)
             }
-        }
+        };
+        filters.push(Listed { kept, meta, lost });
     }
     let text = match args.format {
         ListFormat::Table => as_table(&filters, color),
@@ -55,7 +64,7 @@ pub(crate) fn run(args: &Args, color: ColorChoice) -> Result<Exit, Failure> {
 
 /// A loaded filter.
 struct Listed {
-    name: String,
+    kept: KeptName,
     /// What it is, when that can be told.
     meta: Option<PinMeta>,
     /// Records that nobody has read in time, of one that sweeps by itself.
@@ -69,6 +78,7 @@ fn as_table(filters: &[Listed], color: ColorChoice) -> String {
     let mut table = Table::new();
     for (title, right) in [
         ("NAME", false),
+        ("HOST", false),
         ("FILTER", false),
         ("TABLE", false),
         ("EVERY", true),
@@ -78,8 +88,8 @@ fn as_table(filters: &[Listed], color: ColorChoice) -> String {
     ] {
         table.column(title, right);
     }
-    for Listed { name, meta, lost } in filters {
-        let mut row = vec![name.clone()];
+    for Listed { kept, meta, lost } in filters {
+        let mut row = vec![kept.name.clone(), kept.host.name().to_owned()];
         let unknown = || human::UNKNOWN.to_owned();
         match meta {
             Some(meta) => row.extend([
@@ -90,7 +100,7 @@ fn as_table(filters: &[Listed], color: ColorChoice) -> String {
                 age(meta.loaded_at) + " ago",
                 params(meta),
             ]),
-            None => row.resize(7, unknown()),
+            None => row.resize(8, unknown()),
         }
         table.row(row);
     }
@@ -99,9 +109,10 @@ fn as_table(filters: &[Listed], color: ColorChoice) -> String {
 
 fn as_json(filters: &[Listed]) -> String {
     let mut out = String::new();
-    for Listed { name, meta, lost } in filters {
+    for Listed { kept, meta, lost } in filters {
         let value = serde_json::json!({
-            "name": name,
+            "name": kept.name,
+            "host": kept.host.name(),
             "filter": meta.as_ref().map(|meta| &meta.filter.name),
             "table": meta.as_ref().map(|meta| &meta.filter.table),
             "source": meta.as_ref().map(|meta| &meta.source),

@@ -7,6 +7,9 @@ use crate::exit::{Exit, Failure};
 use crate::output::human;
 use crate::output::terminal::ColorChoice;
 use crate::session::failure;
+use clap::ValueEnum;
+use kfilter_loader::HostKind;
+use kfilter_loader::keep::Keepers;
 use kfilter_loader::params::{self, Given};
 use kfilter_loader::pin::{PinOptions, Pinned, Pins};
 use std::path::PathBuf;
@@ -14,10 +17,11 @@ use std::time::Duration;
 
 /// Keep filters loaded in the kernel
 ///
-/// A loaded filter is pinned under /sys/fs/bpf/kfilter/NAME. `kfilter read NAME`, `probe NAME`
-/// and `export NAME` sweep it; its history goes on from one to the next. So does reading its
-/// files, for which no other privilege is needed than the file's mode gives: `text` gives lines
-/// for people, `read` records for programs (`kfilter compile --emit header` describes them).
+/// A loaded filter is pinned under /sys/fs/bpf/kfilter/NAME, or kept by the kernel module, where
+/// that is the host. `kfilter read NAME`, `probe NAME` and `export NAME` sweep it; its history
+/// goes on from one to the next. So does reading its files, for which no other privilege is needed
+/// than the file's mode gives: `text` gives lines for people, `read` records for programs
+/// (`kfilter compile --emit header` describes them). The module has no such files.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
     /// Filters to keep: source text or compiled objects; `-` is standard input
@@ -43,6 +47,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", conflicts_with = "from_dir")]
     name: Option<String>,
 
+    /// What keeps the filters
+    #[arg(long, value_name = "HOST", default_value = "auto")]
+    host: KeeperChoice,
+
     /// Take the place of a loaded filter; its history goes on where the code is the same
     #[arg(long)]
     replace: bool,
@@ -58,6 +66,27 @@ pub(crate) struct Args {
     /// The group that the mode grants to: a name or a number
     #[arg(long, value_name = "GROUP")]
     group: Option<String>,
+}
+
+/// What keeps filters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum KeeperChoice {
+    /// The kernel where it takes them, else its module
+    Auto,
+    /// The Linux kernel
+    Bpf,
+    /// The VM in the kernel, where kfilter.ko is loaded
+    Module,
+}
+
+impl KeeperChoice {
+    const fn kind(self) -> Option<HostKind> {
+        match self {
+            Self::Auto => None,
+            Self::Bpf => Some(HostKind::Bpf),
+            Self::Module => Some(HostKind::Module),
+        }
+    }
 }
 
 fn parse_mode(text: &str) -> Result<u32, String> {
@@ -90,7 +119,7 @@ fn load(args: &Args, color: ColorChoice) -> Result<(), Failure> {
         let message = format!("--name is for one filter, there are {}", chosen.len());
         return Err(Failure::new(Exit::BadInput, message).help("choose one with --filter"));
     }
-    let pins = Pins::running();
+    let keepers = Keepers::running();
     for one in &chosen {
         let own = &one.request.filter.name;
         let options = PinOptions {
@@ -101,21 +130,23 @@ fn load(args: &Args, color: ColorChoice) -> Result<(), Failure> {
             every: args.every,
             ..PinOptions::new(args.name.as_ref().unwrap_or(own))
         };
-        let pinned = pins.load(&one.request, &options).map_err(|error| failure(&error))?;
+        let kept = keepers.keep(args.host.kind(), &one.request, &options);
+        let kept = kept.map_err(|error| failure(&error))?;
         let has_history = one.request.filter.state_size > 0;
-        eprintln!("{}", said(&pins, &options, pinned, has_history));
+        eprintln!("{}", said(&options, kept, has_history));
     }
     Ok(())
 }
 
-fn said(pins: &Pins, options: &PinOptions, pinned: Pinned, has_history: bool) -> String {
+fn said(options: &PinOptions, (host, pinned): (HostKind, Pinned), has_history: bool) -> String {
+    let by = if host == HostKind::Bpf { "" } else { "; the kernel module keeps it" };
     let what = match (pinned.replaced, pinned.history_kept) {
         (false, _) => "loaded",
         (true, true) => "replaced, its history goes on",
         (true, false) if !has_history => "replaced",
         (true, false) => "replaced, its history begins anew",
     };
-    let path = pins.text_path(&options.name);
+    let path = Pins::running().text_path(&options.name);
     let readable =
         if pinned.readable { format!("; read it at {}", path.display()) } else { String::new() };
     let is_widened = options.mode & 0o077 != 0 || options.group.is_some();
@@ -128,7 +159,7 @@ fn said(pins: &Pins, options: &PinOptions, pinned: Pinned, has_history: bool) ->
         let every = human::duration(i64::try_from(every.as_nanos()).unwrap_or(i64::MAX));
         format!("; sweeps every {every}, `kfilter watch {}` shows what it finds", options.name)
     });
-    format!("{}: {what}{ticking}{readable}{note}", options.name)
+    format!("{}: {what}{by}{ticking}{readable}{note}", options.name)
 }
 
 fn group_id(name: &str) -> Result<u32, Failure> {

@@ -8,6 +8,7 @@ use crate::output::Format;
 use crate::output::records::{Look, Stream};
 use crate::output::terminal::{ColorChoice, Style, stdout_width};
 use crate::session::failure;
+use kfilter_loader::keep::Keepers;
 use kfilter_loader::pin::Pins;
 use kfilter_loader::{ErrorClass, LoadError};
 use std::io::Write as _;
@@ -29,9 +30,8 @@ pub(crate) struct Args {
 
 /// Sweeps and shows.
 pub(crate) fn run(args: &Args, color: ColorChoice) -> Result<Exit, Failure> {
-    let pins = Pins::running();
-    match pins.open(&args.name) {
-        Ok((meta, mut session)) => {
+    match Keepers::running().open(&args.name) {
+        Ok((_, meta, mut session)) => {
             let mut sweep = session.sweep().map_err(|error| failure(&error))?;
             if let Some(top) = meta.filter.top {
                 sweep.records.apply_top(&meta.filter.record, top);
@@ -45,14 +45,14 @@ pub(crate) fn run(args: &Args, color: ColorChoice) -> Result<Exit, Failure> {
             std::io::stdout().write_all(text.as_bytes())?;
             Ok(matched(!sweep.records.is_empty()))
         }
-        Err(error) if error.class() == ErrorClass::Privilege => pass_on(args, &pins, &error),
+        Err(error) if error.class() == ErrorClass::Privilege => pass_on(args, &error),
         Err(error) => Err(failure(&error)),
     }
 }
 
 /// The pinned file's own lines.
-fn pass_on(args: &Args, pins: &Pins, error: &LoadError) -> Result<Exit, Failure> {
-    let lines = std::fs::read(pins.text_path(&args.name)).map_err(|_| failure(error))?;
+fn pass_on(args: &Args, error: &LoadError) -> Result<Exit, Failure> {
+    let lines = std::fs::read(Pins::running().text_path(&args.name)).map_err(|_| failure(error))?;
     if args.format != Format::Table {
         return Err(failure(error).help("the filter's file gives lines only: `--format table`"));
     }

@@ -7,6 +7,7 @@ use crate::output::human;
 use crate::output::value::shown_fields;
 use crate::session::failure;
 use kernel_vm::abi::{ResidentStats, SweepStats};
+use kfilter_loader::keep::Keepers;
 use kfilter_loader::pin::Pins;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -21,8 +22,8 @@ pub(crate) struct Args {
 
 /// Shows it.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
-    let pins = Pins::running();
-    let meta = pins.show(&args.name).map_err(|error| failure(&error))?;
+    let keepers = Keepers::running();
+    let (host, meta) = keepers.show(&args.name).map_err(|error| failure(&error))?;
     let filter = &meta.filter;
     let mut out = String::new();
     for line in filter.doc.lines() {
@@ -30,7 +31,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     }
     let _ = writeln!(out, "filter   {} on {}", filter.name, filter.table);
     let _ = writeln!(out, "source   {}", visible(meta.source.as_bytes()));
-    let _ = writeln!(out, "loaded   {} ago", age(meta.loaded_at));
+    let _ = writeln!(out, "loaded   {} ago on the {} host", age(meta.loaded_at), host.name());
     let given = params(&meta);
     if !given.is_empty() {
         let _ = writeln!(out, "given    {}", visible(given.as_bytes()));
@@ -48,9 +49,10 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         filter.record.size, filter.state_size
     );
     // What it is is known without its counters.
-    if let Ok((sweep, resident)) = pins.counters(&args.name, &meta) {
+    if let Ok((sweep, resident)) = keepers.counters(&args.name, &meta) {
         push_counters(&mut out, sweep, resident);
     }
+    let pins = Pins::running();
     for (word, path) in [("text", pins.text_path(&args.name)), ("read", pins.read_path(&args.name))]
     {
         if let Ok(file) = std::fs::metadata(&path) {

@@ -2,7 +2,7 @@
 
 use crate::exit::{Exit, Failure};
 use crate::session::failure;
-use kfilter_loader::pin::Pins;
+use kfilter_loader::keep::Keepers;
 
 /// Unload filters
 #[derive(Debug, clap::Args)]
@@ -18,11 +18,18 @@ pub(crate) struct Args {
 
 /// Unloads; the first failure ends it.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
-    let pins = Pins::running();
-    let names =
-        if args.all { pins.list().map_err(|error| failure(&error))? } else { args.names.clone() };
+    let keepers = Keepers::running();
+    let names = if args.all {
+        let (kept, failed) = keepers.names();
+        if let Some(error) = failed {
+            return Err(failure(&error));
+        }
+        kept.into_iter().map(|one| one.name).collect()
+    } else {
+        args.names.clone()
+    };
     for name in &names {
-        pins.unload(name).map_err(|error| failure(&error))?;
+        keepers.unload(name).map_err(|error| failure(&error))?;
     }
     Ok(Exit::Success)
 }

@@ -9,10 +9,11 @@
 //! anything is written.
 
 mod image;
+mod keep;
 
 pub use image::image;
 
-use super::vm::{GroupedFilter, Program};
+use super::vm::{GroupedFilter, Program, finish_code};
 use super::{Host, HostKind, Request, Session, Sweep};
 use crate::error::LoadError;
 use crate::record::RecordBatch;
@@ -59,16 +60,9 @@ impl ModuleHost {
         let refuse = |reason| LoadError::Module { filter: request.filter.name.clone(), reason };
         // The words of a refusal are those of the verifier here.
         let rows = Program::of_rows(request).map_err(refuse)?;
-        let groups = GroupedFilter::new(request).map_err(refuse)?;
-        let file = (self.open)().map_err(opening)?;
-        let versions = file.versions().map_err(LoadError::syscall("asking the kernel module"))?;
-        if versions != (VERSION, SCHEMA_VERSION) {
-            return Err(LoadError::Missing {
-                what: format!("a kfilter module of interface {VERSION}, schema {SCHEMA_VERSION}"),
-                why: format!("the one here has interface {}, schema {}", versions.0, versions.1),
-                way_out: "build kfilter.ko of this version".to_owned(),
-            });
-        }
+        let finish = finish_code(request).unwrap_or_default();
+        let groups = GroupedFilter::new(request.filter, finish, request.block()).map_err(refuse)?;
+        let file = speaking((self.open)().map_err(opening)?)?;
         file.load(&image).map_err(|error| refused(request, &*file, error))?;
         let output_size = rows.output_size();
         Ok(ModuleSession { filter: request.filter.name.clone(), file, output_size, groups })
@@ -86,14 +80,32 @@ impl Host for ModuleHost {
 }
 
 fn opening(error: SyscallError) -> LoadError {
-    match error.errno {
-        Errno(libc::ENOENT | libc::ENODEV | libc::ENXIO) => LoadError::Missing {
-            what: DEVICE.to_owned(),
-            why: "the kernel module is not loaded".to_owned(),
-            way_out: "insmod kfilter.ko".to_owned(),
-        },
-        _ => LoadError::syscall("opening the kernel module")(error),
+    if !is_absent(&error) {
+        return LoadError::syscall("opening the kernel module")(error);
     }
+    LoadError::Missing {
+        what: DEVICE.to_owned(),
+        why: "the kernel module is not loaded".to_owned(),
+        way_out: "insmod kfilter.ko".to_owned(),
+    }
+}
+
+/// The file, if its module speaks this version's language.
+fn speaking(file: Box<dyn ModuleFile>) -> Result<Box<dyn ModuleFile>, LoadError> {
+    let versions = file.versions().map_err(LoadError::syscall("asking the kernel module"))?;
+    if versions == (VERSION, SCHEMA_VERSION) {
+        return Ok(file);
+    }
+    Err(LoadError::Missing {
+        what: format!("a kfilter module of interface {VERSION}, schema {SCHEMA_VERSION}"),
+        why: format!("the one here has interface {}, schema {}", versions.0, versions.1),
+        way_out: "build kfilter.ko of this version".to_owned(),
+    })
+}
+
+/// Whether there is no module to open.
+const fn is_absent(error: &SyscallError) -> bool {
+    matches!(error.errno, Errno(libc::ENOENT | libc::ENODEV | libc::ENXIO))
 }
 
 /// What the kernel module had against a filter that was fine here.
@@ -110,7 +122,7 @@ fn refused(request: &Request<'_>, file: &dyn ModuleFile, error: SyscallError) ->
     LoadError::Module { filter: request.filter.name.clone(), reason }
 }
 
-/// A filter in the module. It lives as long as this.
+/// A filter in the module. It lives as long as this, or stays loaded under a name.
 pub struct ModuleSession {
     filter: String,
     file: Box<dyn ModuleFile>,

@@ -18,10 +18,10 @@ use crate::record::RecordBatch;
 use crate::snapshot::Playback;
 use group::Groups;
 use kernel_vm::abi::SweepStats;
-use kernel_vm::object::GroupMeta;
+use kernel_vm::object::{FilterMeta, GroupMeta};
 use kernel_vm::schema::Table;
-pub(super) use program::Program;
 use program::{Outcome, Run};
+pub(super) use program::{Program, finish_code};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -193,16 +193,19 @@ pub(super) struct GroupedFilter {
 }
 
 impl GroupedFilter {
-    /// `None` for a filter without groups.
+    /// The groups of `filter`, with the `finish` program's code and its parameters; `None` for
+    /// a filter without groups.
     ///
     /// # Errors
-    /// When the `finish` program is refused, or the groups do not hold together.
-    pub(super) fn new(request: &Request<'_>) -> Result<Option<Self>, String> {
-        let finish = Program::of_groups(request)?;
-        let Some((meta, finish)) = request.filter.group.clone().zip(finish) else {
-            return Ok(None);
-        };
+    /// When the program is refused, or the groups do not hold together.
+    pub(super) fn new(
+        filter: &FilterMeta,
+        finish: &[u8],
+        block: &[u8],
+    ) -> Result<Option<Self>, String> {
+        let Some(meta) = filter.group.clone() else { return Ok(None) };
         group::check(&meta)?;
+        let finish = Program::finishing(filter, finish, block)?;
         Ok(Some(Self { meta, finish }))
     }
 

@@ -1,4 +1,5 @@
-//! What a loaded filter is, kept with it: JSON in the only value of a frozen map.
+//! What a loaded filter is, kept with it as JSON: in the only value of a frozen map, or with the
+//! kernel module.
 //!
 //! **Invariant**: it says what is needed to sweep and to decode without the object, and it
 //! is checked when it is read: another version may have written it.
@@ -43,7 +44,7 @@ pub struct PinMeta {
 }
 
 impl PinMeta {
-    pub(super) fn new(
+    pub(crate) fn new(
         request: &Request<'_>,
         options: &PinOptions,
         code: u64,
@@ -85,28 +86,42 @@ impl PinMeta {
     /// Reads the description of the filter `name`.
     pub(super) fn read(sys: &dyn Sys, name: &str, map: BorrowedFd<'_>) -> Result<Self, LoadError> {
         let doing = || LoadError::syscall(format!("reading what filter `{name}` is"));
-        let foreign = |reason: String| LoadError::Name { name: name.to_owned(), reason };
         let mut info = [0_u8; 80];
         sys.bpf(Call::Info { object: map, info: &mut info }).map_err(doing())?;
         let size = crate::btf::word_at(&info, 12).unwrap_or(0);
         if size > BYTES_MAX {
-            return Err(foreign(format!("its description has {size} bytes")));
+            return Err(foreign(name, format!("its description has {size} bytes")));
         }
         let mut bytes = vec![0; size as usize];
         sys.bpf(Call::MapLookup { map, key: &[0; 4], value: &mut bytes }).map_err(doing())?;
-        let meta: Self = serde_json::from_slice(&bytes)
-            .map_err(|error| foreign(format!("its description cannot be read: {error}")))?;
-        if meta.format != FORMAT {
-            return Err(foreign(format!("another version loaded it (format {})", meta.format)));
-        }
-        crate::record::check_layout(&meta.filter.record).map_err(foreign)?;
+        let meta: Self =
+            serde_json::from_slice(&bytes).map_err(|error| unreadable(name, &error))?;
+        meta.check(name)?;
         Ok(meta)
     }
+
+    /// Whether this version knows what it says.
+    pub(crate) fn check(&self, name: &str) -> Result<(), LoadError> {
+        if self.format != FORMAT {
+            let reason = format!("another version loaded it (format {})", self.format);
+            return Err(foreign(name, reason));
+        }
+        crate::record::check_layout(&self.filter.record).map_err(|reason| foreign(name, reason))
+    }
+}
+
+fn foreign(name: &str, reason: String) -> LoadError {
+    LoadError::Name { name: name.to_owned(), reason }
+}
+
+/// Of a description that is not as any version writes it.
+pub(crate) fn unreadable(name: &str, error: &serde_json::Error) -> LoadError {
+    foreign(name, format!("its description cannot be read: {error}"))
 }
 
 /// A digest (FNV-1a) of the filter's code before it is fitted to a kernel: the functions of
 /// its sweep with their insns, and the definition of its history.
-pub(super) fn code_digest(object: &Object, filter: &FilterMeta) -> u64 {
+pub(crate) fn code_digest(object: &Object, filter: &FilterMeta) -> u64 {
     let mut digest = 0xcbf2_9ce4_8422_2325_u64;
     let mut add = |bytes: &[u8]| {
         for &byte in bytes {

@@ -5,7 +5,11 @@
 
 use super::{Errno, SyscallError};
 use kernel_vm::abi::SweepStats;
-use kernel_vm::module::{DEVICE, IOC_INFO, IOC_PARAMS, IOC_STATS, IOC_WHY};
+use kernel_vm::module::{
+    Buffer, DESCRIPTION_BYTES_MAX, DEVICE, IOC_ATTACH, IOC_DESCRIBE, IOC_INFO, IOC_KEEP, IOC_LIST,
+    IOC_PARAMS, IOC_REMOVE, IOC_STATS, IOC_WHY, KEEP_HISTORY, KEEP_REPLACE, KEPT_MAX, Keep,
+    NAME_BYTES_MAX, name_bytes,
+};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::fd::AsRawFd;
@@ -46,11 +50,51 @@ pub trait ModuleFile {
     /// [`SyscallError`] of read(2).
     fn sweep(&self, into: &mut Vec<u8>) -> Result<(), SyscallError>;
 
-    /// The counters of the last sweep.
+    /// The counters of the last sweep: of the filter's until this file makes one.
     ///
     /// # Errors
     /// [`SyscallError`] of ioctl(2).
     fn stats(&self) -> Result<SweepStats, SyscallError>;
+
+    /// Lets the filter stay loaded under a name, with what is to be known about it.
+    ///
+    /// # Errors
+    /// [`SyscallError`] of ioctl(2): `EEXIST` when the name is taken and not to be replaced,
+    /// `ENOSPC` when no more are kept.
+    fn keep(&self, name: &str, description: &[u8], replace: bool) -> Result<Kept, SyscallError>;
+
+    /// Makes the file one of the kept filter `name`.
+    ///
+    /// # Errors
+    /// [`SyscallError`] of ioctl(2): `ENOENT` when there is none.
+    fn attach(&self, name: &str) -> Result<(), SyscallError>;
+
+    /// What was said of the filter when it was kept.
+    ///
+    /// # Errors
+    /// [`SyscallError`] of ioctl(2).
+    fn description(&self) -> Result<Vec<u8>, SyscallError>;
+
+    /// Names of the kept filters, in the order in which they came.
+    ///
+    /// # Errors
+    /// [`SyscallError`] of ioctl(2).
+    fn names(&self) -> Result<Vec<String>, SyscallError>;
+
+    /// Lets the kept filter `name` go.
+    ///
+    /// # Errors
+    /// [`SyscallError`] of ioctl(2): `ENOENT` when there is none.
+    fn remove(&self, name: &str) -> Result<(), SyscallError>;
+}
+
+/// What became of a filter's forerunner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Kept {
+    /// There was one of that name, and it is gone.
+    pub replaced: bool,
+    /// Its history goes on.
+    pub history: bool,
 }
 
 /// The running kernel's module.
@@ -83,6 +127,36 @@ impl Device {
             libc::ioctl(self.file.as_raw_fd(), request as libc::Ioctl, words.as_mut_ptr())
         };
         if result < 0 { Err(last("ioctl")) } else { Ok(words) }
+    }
+
+    /// An ioctl that is given `argument`, whose size its number says.
+    fn give<T>(&self, request: u32, argument: &T) -> Result<u32, SyscallError> {
+        if (request >> 16 & 0x3fff) as usize != size_of::<T>() {
+            return Err(SyscallError::new("ioctl", Errno(libc::EINVAL)).on_object(DEVICE));
+        }
+        // SAFETY: the kernel reads as many bytes as the request's number says, which was just
+        // compared. What is pointed to from there is the callers' to keep alive.
+        let result = unsafe {
+            libc::ioctl(self.file.as_raw_fd(), request as libc::Ioctl, std::ptr::from_ref(argument))
+        };
+        u32::try_from(result).map_err(|_| last("ioctl"))
+    }
+
+    fn give_name(&self, request: u32, name: &str) -> Result<(), SyscallError> {
+        let name: [u8; NAME_BYTES_MAX] = name_bytes(name)
+            .ok_or_else(|| SyscallError::new("ioctl", Errno(libc::EINVAL)).on_object(DEVICE))?;
+        self.give(request, &name).map(drop)
+    }
+
+    /// What an ioctl writes of any length up to `most`.
+    fn bytes(&self, request: u32, most: usize) -> Result<Vec<u8>, SyscallError> {
+        let mut bytes = vec![0; most];
+        let length = u32::try_from(most).unwrap_or(u32::MAX);
+        // The kernel writes `length` bytes at most to where that many are, until it returns.
+        let buffer = Buffer { bytes: bytes.as_mut_ptr() as u64, length, reserved: 0 };
+        let length = self.give(request, &buffer)? as usize;
+        bytes.truncate(length);
+        Ok(bytes)
     }
 }
 
@@ -149,6 +223,40 @@ impl ModuleFile for Device {
             took_ns: word(7),
             busy: word(8),
         })
+    }
+
+    fn keep(&self, name: &str, description: &[u8], replace: bool) -> Result<Kept, SyscallError> {
+        let invalid = || SyscallError::new("ioctl", Errno(libc::EINVAL)).on_object(DEVICE);
+        let keep = Keep {
+            name: name_bytes(name).ok_or_else(invalid)?,
+            // The kernel reads that many bytes from there before the call returns.
+            description: description.as_ptr() as u64,
+            length: u32::try_from(description.len()).map_err(|_| invalid())?,
+            flags: if replace { KEEP_REPLACE } else { 0 },
+        };
+        let done = self.give(IOC_KEEP, &keep)?;
+        Ok(Kept { replaced: done & KEEP_REPLACE != 0, history: done & KEEP_HISTORY != 0 })
+    }
+
+    fn attach(&self, name: &str) -> Result<(), SyscallError> {
+        self.give_name(IOC_ATTACH, name)
+    }
+
+    fn description(&self) -> Result<Vec<u8>, SyscallError> {
+        self.bytes(IOC_DESCRIBE, DESCRIPTION_BYTES_MAX as usize)
+    }
+
+    fn names(&self) -> Result<Vec<String>, SyscallError> {
+        let bytes = self.bytes(IOC_LIST, KEPT_MAX as usize * NAME_BYTES_MAX)?;
+        let names = bytes.chunks_exact(NAME_BYTES_MAX).map(|name| {
+            let length = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
+            String::from_utf8_lossy(&name[..length]).into_owned()
+        });
+        Ok(names.collect())
+    }
+
+    fn remove(&self, name: &str) -> Result<(), SyscallError> {
+        self.give_name(IOC_REMOVE, name)
     }
 }
 

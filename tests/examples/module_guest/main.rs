@@ -5,6 +5,7 @@
 
 mod agree;
 mod fuzz;
+mod kept;
 mod load;
 mod speed;
 mod tasks;
@@ -42,18 +43,21 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number =
         |index: usize| arguments.get(index).and_then(|text| text.parse::<u64>().ok()).unwrap_or(1);
-    let result = match arguments.first().map(String::as_str) {
-        Some("fuzz") => fuzz::run(number(1), number(2)),
-        Some("agree") => agree::run(),
-        Some("churn") => load::churn(number(1)),
-        Some("concurrent") => load::concurrent(number(1), number(2)),
-        Some("sleeper") => load::sleeper(number(1)),
-        Some("params") => load::params(),
-        Some("walk") => load::walk(number(1)),
-        Some("speed") => speed::run(number(1)),
-        Some("frozen") => tasks::freeze(number(1), number(2)),
-        _ => Err("usage: fuzz|agree|churn|concurrent|sleeper|params|walk|speed|frozen".to_owned()),
-    };
+    let result =
+        match arguments.first().map(String::as_str) {
+            Some("fuzz") => fuzz::run(number(1), number(2)),
+            Some("agree") => agree::run(),
+            Some("churn") => load::churn(number(1)),
+            Some("concurrent") => load::concurrent(number(1), number(2)),
+            Some("kept") => kept::run(number(1), number(2)),
+            Some("sleeper") => load::sleeper(number(1)),
+            Some("params") => load::params(),
+            Some("walk") => load::walk(number(1)),
+            Some("speed") => speed::run(number(1)),
+            Some("frozen") => tasks::freeze(number(1), number(2)),
+            _ => Err("usage: fuzz|agree|churn|concurrent|kept|sleeper|params|walk|speed|frozen"
+                .to_owned()),
+        };
     match result {
         Ok(said) => {
             println!("ok: {}: {said}", arguments.join(" "));

@@ -104,7 +104,11 @@ fn parse(line: &str, path: &Path) -> Result<Args, String> {
 
 /// Lets the options of a line go before those that are there.
 fn apply(args: &mut Args, own: Args) {
-    let Args { files: _, from_dir: _, name: _, filters, params, replace, every, mode, group } = own;
+    let Args { files: _, from_dir: _, name: _, host, filters, params, replace, every, mode, group } =
+        own;
+    if host != super::KeeperChoice::Auto {
+        args.host = host;
+    }
     args.filters.extend(filters);
     args.params.retain(|given| params.iter().all(|own| own.0 != given.0));
     args.params.extend(params);

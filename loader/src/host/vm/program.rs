@@ -7,6 +7,7 @@ use super::super::Request;
 use crate::record::RecordBatch;
 use kernel_vm::abi::{SweepStats, Verdict};
 use kernel_vm::isa::RawInsn;
+use kernel_vm::object::FilterMeta;
 use kernel_vm::run::{Env, Host as Helpers, Op, Stack};
 use kernel_vm::verify::{Note, Scratch, Spec, State, VerifiedProgram, verify};
 
@@ -44,15 +45,24 @@ impl Program {
 
     /// The program that is run for each group after the last row; `None` without groups.
     pub(super) fn of_groups(request: &Request<'_>) -> Result<Option<Self>, String> {
-        let Some(group) = &request.filter.group else { return Ok(None) };
-        let program = Self {
-            insns: slots(request.object.vm_code(group.finish)),
-            row_size: group.size,
+        let finish = finish_code(request);
+        finish.map(|code| Self::finishing(request.filter, code, request.block())).transpose()
+    }
+
+    /// The program of `code` that is run for each group of `filter`.
+    pub(super) fn finishing(
+        filter: &FilterMeta,
+        code: &[u8],
+        block: &[u8],
+    ) -> Result<Self, String> {
+        Self {
+            insns: slots(code),
+            row_size: filter.group.as_ref().map_or(0, |group| group.size),
             state_size: 0,
-            output_size: request.filter.record.size,
-            rodata: request.block().to_vec(),
-        };
-        program.proven().map(Some)
+            output_size: filter.record.size,
+            rodata: block.to_vec(),
+        }
+        .proven()
     }
 
     fn proven(self) -> Result<Self, String> {
@@ -95,6 +105,12 @@ impl Program {
             Err(rejection) => Err(rejection.to_string()),
         }
     }
+}
+
+/// The code of the program that is run for each group; `None` without groups.
+pub(in crate::host) fn finish_code<'r>(request: &'r Request<'_>) -> Option<&'r [u8]> {
+    let group = request.filter.group.as_ref()?;
+    Some(request.object.vm_code(group.finish))
 }
 
 /// What a run over one row came to.
