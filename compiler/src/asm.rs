@@ -45,6 +45,7 @@ const LDDW_MAP: u8 = 1;
 const LDDW_VALUE: u8 = 2;
 /// `src` of an `lddw` that loads a subprogram's address.
 const LDDW_FUNC: u8 = 4;
+const REGS: usize = 16;
 const ATOMIC_ADD: i32 = 0x00;
 const ATOMIC_CMPXCHG: i32 = 0xf1;
 const ATOMIC_XCHG: i32 = 0xe1;
@@ -63,6 +64,8 @@ pub struct Asm {
     code: Code,
     labels: Vec<Option<usize>>,
     jumps: Vec<(usize, Label)>,
+    /// How often each register may have got another value.
+    writes: [u32; REGS],
 }
 
 impl Asm {
@@ -93,6 +96,18 @@ impl Asm {
         let place = &mut self.labels[label.0 as usize];
         assert!(place.is_none(), "label bound twice");
         *place = Some(pc);
+        self.all_written();
+    }
+
+    /// A number that changes when `reg` may hold something else than before, because of an
+    /// insn or of where jumps come from.
+    #[must_use]
+    pub fn writes(&self, reg: Reg) -> u32 {
+        self.writes[usize::from(reg.0)]
+    }
+
+    fn all_written(&mut self) {
+        self.writes.iter_mut().for_each(|writes| *writes += 1);
     }
 
     /// From here on the code is written for `span`.
@@ -126,6 +141,13 @@ impl Asm {
     /// Appends a raw slot.
     pub fn slot(&mut self, code: u8, dst: Reg, src: Reg, off: i16, imm: i32) {
         self.code.slots.push(Slot { code, regs: src.0 << 4 | dst.0, off, imm });
+        let is_atomic = code & 0xe0 == MODE_ATOMIC;
+        match code & 7 {
+            CLASS_JMP if code == OP_CALL => self.all_written(),
+            CLASS_STX if is_atomic => self.all_written(),
+            CLASS_STX | CLASS_ST | CLASS_JMP | CLASS_JMP32 => {}
+            _ => self.writes[usize::from(dst.0)] += 1,
+        }
     }
 
     /// Says that the next slot refers to something outside the code.

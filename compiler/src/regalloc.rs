@@ -177,6 +177,13 @@ struct Scan {
 
 impl Scan {
     fn place(&mut self, new: Interval, locs: &mut [Option<Loc>]) {
+        // An immediate costs nothing where it is used.
+        if let Some(fixed @ Loc::Const(value)) = self.fixed[new.reg.0 as usize]
+            && i32::try_from(value).is_ok()
+        {
+            locs[new.reg.0 as usize] = Some(fixed);
+            return;
+        }
         self.expire(new.start);
         let choices: &[Reg] = if new.crosses { &LONG } else { &SHORT };
         let free = choices

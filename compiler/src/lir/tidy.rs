@@ -1,7 +1,7 @@
 //! Removes what lowering leaves behind: code that nothing reaches, values that nothing
 //! reads, jumps to the next operation.
 
-use super::{Cond, Function, Op, Place};
+use super::{Cond, Function, Op, Place, VReg};
 
 impl Cond {
     /// The condition that holds exactly when this one does not; `Set` has none.
@@ -22,6 +22,33 @@ impl Cond {
     }
 }
 
+impl Op {
+    /// Where its result goes, of one that always comes to the next operation.
+    const fn result(&mut self) -> Option<&mut VReg> {
+        match self {
+            Self::Const { dst, .. }
+            | Self::Mov { dst, .. }
+            | Self::Alu { dst, .. }
+            | Self::Neg { dst, .. }
+            | Self::Load { dst, .. }
+            | Self::Now { dst }
+            | Self::Call { dst, .. } => Some(dst),
+            Self::Mark(_)
+            | Self::Bind(_)
+            | Self::Jump(_)
+            | Self::Branch { .. }
+            | Self::Entry(_)
+            | Self::Store { .. }
+            | Self::Column { .. }
+            | Self::Bytes { .. }
+            | Self::State { .. }
+            | Self::Emit
+            | Self::Exit(_)
+            | Self::Return(_) => None,
+        }
+    }
+}
+
 impl Function {
     /// Makes the list shorter without changing what it does.
     pub fn tidy(&mut self) {
@@ -29,6 +56,7 @@ impl Function {
             let before = self.ops.len();
             self.drop_unreachable();
             self.straighten();
+            self.merge_moves();
             self.drop_unused();
             if self.ops.len() == before {
                 break;
@@ -80,6 +108,30 @@ impl Function {
             kept.push(ops[i].clone());
         }
         *ops = kept;
+    }
+
+    /// A value that is only made to be moved elsewhere is made there.
+    fn merge_moves(&mut self) {
+        let mut mentions = vec![0_u32; self.regs()];
+        for op in &self.ops {
+            op.uses(|reg| mentions[reg.0 as usize] += 1);
+            if let Some(dst) = op.def() {
+                mentions[dst.0 as usize] += 1;
+            }
+        }
+        let mut kept: Vec<Op> = Vec::with_capacity(self.ops.len());
+        for op in self.ops.drain(..) {
+            if let Op::Mov { dst, src } = op
+                && mentions[src.0 as usize] == 2
+                && let Some(made) = kept.last_mut().and_then(Op::result)
+                && *made == src
+            {
+                *made = dst;
+                continue;
+            }
+            kept.push(op);
+        }
+        self.ops = kept;
     }
 
     fn drop_unused(&mut self) {

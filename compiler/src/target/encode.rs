@@ -44,7 +44,7 @@ pub(crate) fn encode(
     hooks: &mut dyn Hooks,
 ) {
     let labels: Vec<Label> = (0..function.places()).map(|_| asm.label()).collect();
-    let mut encoder = Encoder { allocation, labels, asm, hooks };
+    let mut encoder = Encoder { allocation, labels, asm, hooks, held: [None; 2] };
     for op in &function.ops {
         encoder.op(op);
     }
@@ -55,6 +55,9 @@ struct Encoder<'a> {
     labels: Vec<Label>,
     asm: &'a mut Asm,
     hooks: &'a mut dyn Hooks,
+    /// What `r0` and `r1` have in common with a slot of the frame, and which of their values
+    /// that was.
+    held: [Option<(VReg, u32)>; 2],
 }
 
 impl Encoder<'_> {
@@ -70,7 +73,10 @@ impl Encoder<'_> {
             Op::Entry(regs) => self.entry(regs),
             Op::Const { dst, value } => match self.allocation.loc(*dst) {
                 Loc::Reg(reg) => self.asm.load_imm(reg, *value),
-                Loc::Slot(slot) => self.store_constant(FP, slot, *value),
+                Loc::Slot(slot) => {
+                    self.store_constant(FP, slot, *value);
+                    self.forget(*dst);
+                }
                 Loc::Const(_) | Loc::Param(_) => {}
             },
             Op::Mov { dst, src } => self.mov(*dst, *src),
@@ -95,10 +101,10 @@ impl Encoder<'_> {
             }
             Op::Store { base, offset, src } => {
                 let (base, offset) = self.address(*base, *offset);
-                match src {
-                    Operand::Imm(imm) => self.asm.store_imm(Size::Dw, base, offset, *imm),
+                match self.immediate(*src) {
+                    Operand::Imm(imm) => self.asm.store_imm(Size::Dw, base, offset, imm),
                     Operand::Reg(reg) => {
-                        let reg = self.read(*reg, R0);
+                        let reg = self.read(reg, R0);
                         self.asm.store(Size::Dw, base, offset, reg);
                     }
                 }
@@ -140,7 +146,11 @@ impl Encoder<'_> {
     fn read_into(&mut self, dst: Reg, reg: VReg) {
         match self.allocation.loc(reg) {
             Loc::Reg(reg) => self.asm.mov(dst, reg),
-            Loc::Slot(slot) => self.asm.load(Size::Dw, dst, FP, short(slot)),
+            Loc::Slot(_) if self.holds(dst, reg) => {}
+            Loc::Slot(slot) => {
+                self.asm.load(Size::Dw, dst, FP, short(slot));
+                self.now_holds(dst, reg);
+            }
             Loc::Const(value) => self.asm.load_imm(dst, value),
             Loc::Param(offset) => self.hooks.param(self.asm, dst, offset),
         }
@@ -154,11 +164,35 @@ impl Encoder<'_> {
         }
     }
 
+    /// Whether the scratch register `scratch` still has the value of `reg`, which is on the frame.
+    fn holds(&self, scratch: Reg, reg: VReg) -> bool {
+        let held = self.held.get(usize::from(scratch.0)).copied().flatten();
+        held == Some((reg, self.asm.writes(scratch)))
+    }
+
+    /// The frame's `reg` and `scratch` have become the same.
+    fn now_holds(&mut self, scratch: Reg, reg: VReg) {
+        self.forget(reg);
+        if let Some(held) = self.held.get_mut(usize::from(scratch.0)) {
+            *held = Some((reg, self.asm.writes(scratch)));
+        }
+    }
+
+    /// The frame's `reg` has become something else.
+    fn forget(&mut self, reg: VReg) {
+        for held in &mut self.held {
+            *held = held.filter(|(held, _)| *held != reg);
+        }
+    }
+
     /// The result for `reg` stands in `from`: brings it to its place.
     fn keep(&mut self, reg: VReg, from: Reg) {
         match self.allocation.loc(reg) {
             Loc::Reg(reg) => self.asm.mov(reg, from),
-            Loc::Slot(slot) => self.asm.store(Size::Dw, FP, short(slot), from),
+            Loc::Slot(slot) => {
+                self.asm.store(Size::Dw, FP, short(slot), from);
+                self.now_holds(from, reg);
+            }
             Loc::Const(_) | Loc::Param(_) => {}
         }
     }
@@ -166,7 +200,10 @@ impl Encoder<'_> {
     fn mov(&mut self, dst: VReg, src: VReg) {
         match (self.allocation.loc(dst), self.allocation.loc(src)) {
             (Loc::Reg(dst), _) => self.read_into(dst, src),
-            (Loc::Slot(slot), Loc::Const(value)) => self.store_constant(FP, slot, value),
+            (Loc::Slot(slot), Loc::Const(value)) => {
+                self.store_constant(FP, slot, value);
+                self.forget(dst);
+            }
             (to, from) if to == from => {}
             _ => {
                 let from = self.read(src, R0);
@@ -198,20 +235,18 @@ impl Encoder<'_> {
         }
     }
 
-    fn small_constant(&self, reg: VReg) -> Option<i32> {
+    /// The operand, an immediate if it is a constant that fits.
+    fn immediate(&self, operand: Operand) -> Operand {
+        let Operand::Reg(reg) = operand else { return operand };
         match self.allocation.loc(reg) {
-            Loc::Const(value) => i32::try_from(value).ok(),
-            Loc::Reg(_) | Loc::Slot(_) | Loc::Param(_) => None,
+            Loc::Const(value) => i32::try_from(value).map_or(operand, Operand::Imm),
+            Loc::Reg(_) | Loc::Slot(_) | Loc::Param(_) => operand,
         }
     }
 
     fn branch(&mut self, cond: Cond, lhs: VReg, rhs: Operand, to: Label) {
-        let rhs = match rhs {
-            Operand::Reg(reg) => self.small_constant(reg).map_or(rhs, Operand::Imm),
-            Operand::Imm(_) => rhs,
-        };
         let lhs = self.compared(lhs, R0);
-        match rhs {
+        match self.immediate(rhs) {
             Operand::Imm(imm) => self.asm.jump_if_imm(cond, lhs, imm, to),
             Operand::Reg(reg) => {
                 let rhs = self.compared(reg, R1);
@@ -230,12 +265,8 @@ impl Encoder<'_> {
     }
 
     fn alu(&mut self, op: AluOp, dst: VReg, lhs: VReg, rhs: Operand) {
-        let rhs = match rhs {
-            Operand::Reg(reg) => self.small_constant(reg).map_or(rhs, Operand::Imm),
-            Operand::Imm(_) => rhs,
-        };
         let into = self.result(dst);
-        let done = match rhs {
+        let done = match self.immediate(rhs) {
             // `x / 0` and `x % 0` with a constant 0 are refused by verifiers; lowering folds
             // them.
             Operand::Imm(imm) => {
@@ -245,18 +276,39 @@ impl Encoder<'_> {
             }
             Operand::Reg(reg) => {
                 let rhs = self.read(reg, R1);
-                // The right operand's register is also the result's: it must be read first.
-                let work = if rhs == into && self.allocation.loc(lhs) != Loc::Reg(into) {
-                    R0
+                if rhs == into && self.allocation.loc(lhs) != Loc::Reg(into) {
+                    self.alu_onto_right(op, into, lhs)
                 } else {
+                    self.read_into(into, lhs);
+                    self.asm.alu(op, into, rhs);
                     into
-                };
-                self.read_into(work, lhs);
-                self.asm.alu(op, work, rhs);
-                work
+                }
             }
         };
         self.keep(dst, done);
+    }
+
+    /// `lhs op into`, where the right operand's register is also the result's: in which register.
+    fn alu_onto_right(&mut self, op: AluOp, into: Reg, lhs: VReg) -> Reg {
+        match op {
+            AluOp::Add | AluOp::Mul | AluOp::And | AluOp::Or | AluOp::Xor => {}
+            // -right + left
+            AluOp::Sub => self.asm.neg(into),
+            AluOp::Div | AluOp::Mod | AluOp::Lsh | AluOp::Rsh | AluOp::Arsh => {
+                self.read_into(R0, lhs);
+                self.asm.alu(op, R0, into);
+                return R0;
+            }
+        }
+        let op = if op == AluOp::Sub { AluOp::Add } else { op };
+        match self.immediate(Operand::Reg(lhs)) {
+            Operand::Imm(imm) => self.asm.alu_imm(op, into, imm),
+            Operand::Reg(lhs) => {
+                let lhs = self.read(lhs, R0);
+                self.asm.alu(op, into, lhs);
+            }
+        }
+        into
     }
 
     /// Brings the arguments to `r1` to `r5`, in an order in which none is overwritten before
