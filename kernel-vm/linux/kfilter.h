@@ -21,6 +21,8 @@ enum kfilter_column { KFILTER_COLUMNS(X) };
 #define KFILTER_NEEDS_SUMS	1	/* counters, added up over a process's threads */
 #define KFILTER_NEEDS_MEMORY	2	/* the address space */
 #define KFILTER_NEEDS_RESIDENT	4	/* its counters of resident pages */
+#define KFILTER_NEEDS_SHARES	8	/* its mappings, added up */
+#define KFILTER_NEEDS_OBJECTS	16	/* and how many objects those are of */
 
 /* A column of the row and where it stands there. */
 struct kfilter_cell {
@@ -43,6 +45,38 @@ struct kfilter_history {
 	struct kfilter_past *spare;
 	unsigned int spares;
 	unsigned long kept;
+};
+
+/* What an open or mapped file is. */
+#define KFILTER_OBJECT_NAME_BYTES 64
+struct kfilter_object {
+	u64 device, inode;
+	u64 size, resident;
+	u64 position, flags;
+	u32 kind;
+	char name[KFILTER_OBJECT_NAME_BYTES];
+};
+
+/* A row of a table below processes: a mapping, or a descriptor and its file. */
+#define KFILTER_ITEMS_MAX 64
+struct kfilter_item {
+	u64 start;			/* address, or number of the descriptor */
+	u64 end;
+	u64 access;			/* VM_... */
+	struct kfilter_object object;
+};
+
+/* The shared mappings of a process; which it is, if it has any. */
+struct kfilter_shares {
+	bool known;
+	pid_t process;
+	u64 all, tmpfs, sysv, anon, objects;
+};
+
+/* Objects that one process may map without any being counted twice. */
+#define KFILTER_KEYS_MAX 16384
+struct kfilter_key {
+	u64 device, inode;
 };
 
 struct kfilter_records {
@@ -77,6 +111,12 @@ struct kfilter {
 	/* The sweep under way. */
 	struct kfilter_records *records;
 	bool emitted;
+	struct kfilter_shares shares;
+	struct kfilter_key *keys;	/* of the objects of the process at hand */
+	u32 keys_used;
+	struct kfilter_item *items;	/* of the process at hand, some at a time */
+	u32 items_a_turn;
+	const struct kfilter_item *item;
 	unsigned int rows_a_chunk;
 	long budget;			/* work that is left until others may run */
 };
@@ -137,6 +177,16 @@ u64 kfilter_open_files(struct task_struct *task);
 
 /* memory.c */
 void kfilter_measure(struct task_struct *task, bool resident, struct kfilter_memory *memory);
+
+/* object.c */
+void kfilter_look_at(const struct file *file, bool is_mapped, struct kfilter_object *object);
+
+/* mapping.c */
+void kfilter_share(struct kfilter *kf, struct task_struct *task);
+int kfilter_next_mappings(struct kfilter *kf, struct task_struct *task, unsigned long *address);
+
+/* files.c */
+int kfilter_next_files(struct kfilter *kf, struct task_struct *task, unsigned long *fd);
 
 extern unsigned long kfilter_history_max;
 extern unsigned long kfilter_records_max;

@@ -51,7 +51,9 @@ static int check_header(struct kfilter *kf, const struct kfilter_header *header,
 	if (header->magic != KFILTER_MAGIC || header->version != KFILTER_VERSION ||
 	    header->schema != KFILTER_SCHEMA_VERSION)
 		return refuse(kf, header->version, KFILTER_REFUSED_VERSION);
-	if (header->table != KFILTER_TABLE_PROCESS && header->table != KFILTER_TABLE_THREAD)
+	/* What is below a process has no history: nothing says when it is another. */
+	if (header->table < KFILTER_TABLE_PROCESS || header->table > KFILTER_TABLE_MAPPING ||
+	    (header->table > KFILTER_TABLE_THREAD && header->state_size))
 		return refuse(kf, header->table, KFILTER_REFUSED_TABLE);
 	if (header->columns > KFILTER_COLUMNS_MAX || header->insns > KFILTER_INSNS_MAX ||
 	    header->row_size > KFILTER_REGION_BYTES_MAX ||
@@ -155,6 +157,24 @@ static void *region(const void *from, size_t length)
 	return bytes;
 }
 
+/* For what a row is not read from at once. */
+static int make_room(struct kfilter *kf)
+{
+	if (kf->needs & KFILTER_NEEDS_OBJECTS) {
+		kf->keys = kvmalloc_array(KFILTER_KEYS_MAX, sizeof(*kf->keys), GFP_KERNEL_ACCOUNT);
+		if (!kf->keys)
+			return -ENOMEM;
+	}
+	if (kf->header.table > KFILTER_TABLE_THREAD) {
+		kf->items_a_turn = min_t(u32, kf->rows_a_chunk, KFILTER_ITEMS_MAX);
+		kf->items = kvmalloc_array(kf->items_a_turn, sizeof(*kf->items),
+					   GFP_KERNEL_ACCOUNT);
+		if (!kf->items)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
 static int take(struct kfilter *kf, const u8 *image)
 {
 	const struct kfilter_header *header = &kf->header;
@@ -174,6 +194,9 @@ static int take(struct kfilter *kf, const u8 *image)
 	error = verify(kf);
 	if (error)
 		return error;
+	error = make_room(kf);
+	if (error)
+		return error;
 	kf->host = (struct kfilter_vm_host) {
 		.context = kf, .emit = kfilter_emit, .boot_ns = kfilter_now,
 	};
@@ -190,6 +213,8 @@ static void free_filter(struct kfilter *kf)
 {
 	kfilter_history_free(kf);
 	kvfree(kf->description);
+	kvfree(kf->items);
+	kvfree(kf->keys);
 	kvfree(kf->stack);
 	kvfree(kf->row);
 	kvfree(kf->params);

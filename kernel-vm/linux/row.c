@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT OR Apache-2.0
 /*
- * Where the kernel has each column of process and thread: the one place. The caller of
- * kfilter_fill holds the RCU read lock.
+ * Where the kernel has each column: the one place. The caller of kfilter_fill holds the RCU
+ * read lock.
  */
 #include <linux/cgroup.h>
 #include <linux/cred.h>
+#include <linux/mm.h>
 #include <linux/pid.h>
 #include <linux/sched/prio.h>
 #include <linux/sched/task.h>
@@ -18,6 +19,8 @@ struct lookup {
 	u64 now_ns;
 	struct kfilter_sums sums;
 	struct kfilter_memory memory;
+	const struct kfilter_shares *shares;
+	const struct kfilter_item *item;
 };
 
 unsigned int kfilter_column_needs(u32 column, u32 table)
@@ -51,6 +54,13 @@ unsigned int kfilter_column_needs(u32 column, u32 table)
 	case KFILTER_COLUMN_DATA:
 	case KFILTER_COLUMN_MAPPINGS:
 		return KFILTER_NEEDS_MEMORY;
+	case KFILTER_COLUMN_SHARED_MAPPED:
+	case KFILTER_COLUMN_SHM_TMPFS:
+	case KFILTER_COLUMN_SHM_SYSV:
+	case KFILTER_COLUMN_SHM_ANON:
+		return KFILTER_NEEDS_SHARES;
+	case KFILTER_COLUMN_SHM_OBJECTS:
+		return KFILTER_NEEDS_SHARES | KFILTER_NEEDS_OBJECTS;
 	default:
 		return 0;
 	}
@@ -95,6 +105,13 @@ static s64 counter(u64 value, bool kept, bool *missing)
 	return value;
 }
 
+/* A sum over mappings, unless they could not be looked at. */
+static s64 share(const struct kfilter_shares *shares, u64 sum, bool *missing)
+{
+	*missing = !shares->known;
+	return sum;
+}
+
 /* The value of an integer column, or *missing. */
 static s64 read_column(const struct lookup *row, enum kfilter_column column, bool *missing)
 {
@@ -104,6 +121,8 @@ static s64 read_column(const struct lookup *row, enum kfilter_column column, boo
 	const struct signal_struct *signal = task->signal;
 	const struct kfilter_sums *sums = &row->sums;
 	const struct kfilter_memory *mm = &row->memory;
+	const struct kfilter_shares *shares = row->shares;
+	const struct kfilter_item *item = row->item;
 
 	switch (column) {
 #define IS(name, value) case KFILTER_COLUMN_##name: return (value)
@@ -158,17 +177,73 @@ static s64 read_column(const struct lookup *row, enum kfilter_column column, boo
 	IS(CGROUP, cgroup_number(task, missing));
 	IS(FILES, kfilter_open_files(task));
 	IS(FILE_LIMIT, open_files_limit(signal));
+	IS(SHARED_MAPPED, share(shares, shares->all, missing));
+	IS(SHM_OBJECTS, share(shares, shares->objects, missing));
+	IS(SHM_TMPFS, share(shares, shares->tmpfs, missing));
+	IS(SHM_SYSV, share(shares, shares->sysv, missing));
+	IS(SHM_ANON, share(shares, shares->anon, missing));
+	IS(FILE_FD, item->start);
+	IS(FILE_KIND, item->object.kind);
+	IS(FILE_DEVICE, item->object.device);
+	IS(FILE_INODE, item->object.inode);
+	IS(FILE_FLAGS, item->object.flags);
+	IS(FILE_POSITION, item->object.position);
+	IS(FILE_SIZE, item->object.size);
+	IS(MAPPING_ADDRESS, item->start);
+	IS(MAPPING_SIZE, item->end - item->start);
+	IS(MAPPING_SHARED, !!(item->access & VM_MAYSHARE));
+	IS(MAPPING_WRITABLE, !!(item->access & VM_WRITE));
+	IS(MAPPING_EXECUTABLE, !!(item->access & VM_EXEC));
+	IS(MAPPING_OBJECT_DEVICE, item->object.device);
+	IS(MAPPING_OBJECT_INODE, item->object.inode);
+	IS(MAPPING_OBJECT_KIND, item->object.kind);
+	IS(MAPPING_OBJECT_RESIDENT, item->object.resident);
 #undef IS
-	case KFILTER_COLUMN_COMM:
+	default:
 		break;
 	}
 	*missing = true;
 	return 0;
 }
 
+static void permissions(u64 access, char *to)
+{
+	*(u64 *)to = 0;
+	to[0] = access & VM_READ ? 'r' : '-';
+	to[1] = access & VM_WRITE ? 'w' : '-';
+	to[2] = access & VM_EXEC ? 'x' : '-';
+	to[3] = access & VM_MAYSHARE ? 's' : 'p';
+}
+
+/* Columns that are no integers; false for one that is. */
+static bool copy_column(const struct lookup *row, enum kfilter_column column, u8 *to)
+{
+	switch (column) {
+	case KFILTER_COLUMN_COMM:
+		strscpy_pad((char *)to, row->task->comm, TASK_COMM_LEN);
+		return true;
+	case KFILTER_COLUMN_FILE_NAME:
+	case KFILTER_COLUMN_MAPPING_OBJECT_NAME:
+		memcpy(to, row->item->object.name, KFILTER_OBJECT_NAME_BYTES);
+		return true;
+	case KFILTER_COLUMN_MAPPING_PERMISSIONS:
+		permissions(row->item->access, (char *)to);
+		return true;
+	case KFILTER_COLUMN_MAPPING_OBJECT:
+		((u64 *)to)[0] = row->item->object.device;
+		((u64 *)to)[1] = row->item->object.inode;
+		return true;
+	default:
+		return false;
+	}
+}
+
 void kfilter_fill(struct kfilter *kf, struct task_struct *task)
 {
-	struct lookup row = { .task = task, .now_ns = kf->stats.started_ns };
+	struct lookup row = {
+		.task = task, .now_ns = kf->stats.started_ns,
+		.shares = &kf->shares, .item = kf->item,
+	};
 	u64 missing = 0;
 	u32 i;
 
@@ -180,10 +255,8 @@ void kfilter_fill(struct kfilter *kf, struct task_struct *task)
 		u8 *to = kf->row + kf->cells[i].offset;
 		bool is_missing = false;
 
-		if (kf->cells[i].column == KFILTER_COLUMN_COMM) {
-			strscpy_pad((char *)to, task->comm, TASK_COMM_LEN);
+		if (copy_column(&row, kf->cells[i].column, to))
 			continue;
-		}
 		*(s64 *)to = read_column(&row, kf->cells[i].column, &is_missing);
 		if (is_missing) {
 			*(s64 *)to = 0;

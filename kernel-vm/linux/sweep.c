@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT OR Apache-2.0
 /*
- * A sweep: every process or thread once, in the order of their numbers.
+ * A sweep: every process or thread once, or what each process has, in the order of numbers.
  *
  * The walk's position is a number, so it can be left at any task and taken up again: RCU is
  * held for a chunk of rows, and between chunks memory is made ready and others may run. A
  * task that lives through the whole sweep is seen exactly once.
+ *
+ * For what one must wait for, a task is taken out of the walk: it is held, looked at without
+ * RCU, and its rows are made under RCU if it is still there.
  */
 #include <linux/ktime.h>
 #include <linux/mm.h>
 #include <linux/pid.h>
 #include <linux/pid_namespace.h>
 #include <linux/radix-tree.h>
+#include <linux/sched/task.h>
 #include <linux/slab.h>
 
 #include "kfilter.h"
@@ -62,6 +66,11 @@ static int reserve_records(struct kfilter *kf)
 	return 0;
 }
 
+static enum pid_type rows_are_of(const struct kfilter *kf)
+{
+	return kf->header.table == KFILTER_TABLE_THREAD ? PIDTYPE_PID : PIDTYPE_TGID;
+}
+
 static void visit(struct kfilter *kf, struct task_struct *task, pid_t nr)
 {
 	struct kfilter_stats *stats = &kf->stats;
@@ -101,7 +110,7 @@ static void visit(struct kfilter *kf, struct task_struct *task, pid_t nr)
 /* Rows from number *next on; false after the last. */
 static bool walk_chunk(struct kfilter *kf, unsigned long *next)
 {
-	enum pid_type type = kf->header.table == KFILTER_TABLE_THREAD ? PIDTYPE_PID : PIDTYPE_TGID;
+	enum pid_type type = rows_are_of(kf);
 	struct radix_tree_iter iter;
 	int looks = LOOKS_A_CHUNK;
 	void __rcu **slot;
@@ -127,6 +136,109 @@ static bool walk_chunk(struct kfilter *kf, unsigned long *next)
 	return false;
 }
 
+/* The first task from number *nr on, held; its number is left there. */
+static struct task_struct *hold_next(enum pid_type type, unsigned long *nr)
+{
+	struct task_struct *task = NULL;
+	struct radix_tree_iter iter;
+	void __rcu **slot;
+
+	rcu_read_lock();
+	radix_tree_for_each_slot(slot, &init_pid_ns.idr.idr_rt, &iter, *nr) {
+		struct pid *pid = radix_tree_deref_slot(slot);
+
+		if (!pid)
+			continue;
+		if (radix_tree_deref_retry(pid)) {
+			slot = radix_tree_iter_retry(&iter);
+			continue;
+		}
+		task = pid_task(pid, type);
+		if (task) {
+			get_task_struct(task);
+			*nr = iter.index;
+			break;
+		}
+	}
+	rcu_read_unlock();
+	return task;
+}
+
+static void visit_held(struct kfilter *kf, struct task_struct *task, pid_t nr)
+{
+	rcu_read_lock();
+	if (pid_alive(task))
+		visit(kf, task, nr);
+	rcu_read_unlock();
+}
+
+/* All mappings or descriptors of a process, some at a time. */
+static int visit_items(struct kfilter *kf, struct task_struct *task, pid_t nr)
+{
+	unsigned long at = 0;
+	int count, i;
+
+	for (;;) {
+		int error = reserve_records(kf);
+
+		if (error)
+			return error;
+		count = kf->header.table == KFILTER_TABLE_MAPPING ?
+			kfilter_next_mappings(kf, task, &at) : kfilter_next_files(kf, task, &at);
+		if (count < 0)
+			kf->stats.unreadable++;
+		if (count <= 0)
+			return 0;
+		rcu_read_lock();
+		for (i = 0; i < count && pid_alive(task); i++) {
+			kf->item = &kf->items[i];
+			visit(kf, task, nr);
+		}
+		rcu_read_unlock();
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		cond_resched();
+	}
+}
+
+/* The rows of the next task, which is looked at while it is held. */
+static int walk_apart(struct kfilter *kf, unsigned long *next, bool *more)
+{
+	struct task_struct *task = hold_next(rows_are_of(kf), next);
+	int error = 0;
+
+	*more = task;
+	if (!task)
+		return 0;
+	if (kf->items) {
+		error = visit_items(kf, task, *next);
+	} else {
+		kfilter_share(kf, task);
+		visit_held(kf, task, *next);
+	}
+	put_task_struct(task);
+	++*next;
+	return error;
+}
+
+/* Rows of as many tasks as may be looked at in one go. */
+static int walk(struct kfilter *kf, unsigned long *next, bool *more)
+{
+	int error = reserve_records(kf);
+
+	if (!error)
+		error = kfilter_history_reserve(kf);
+	if (error)
+		return error;
+	kf->budget = kf->rows_a_chunk;
+	if (kf->items || kf->needs & KFILTER_NEEDS_SHARES)
+		return walk_apart(kf, next, more);
+	rcu_read_lock();
+	*more = walk_chunk(kf, next);
+	rcu_read_unlock();
+	return 0;
+}
+
 /* The caller has the filter's lock. */
 int kfilter_sweep(struct kfilter *kf, struct kfilter_records *records)
 {
@@ -134,7 +246,6 @@ int kfilter_sweep(struct kfilter *kf, struct kfilter_records *records)
 	u64 sweeps = kf->stats.sweeps;
 	unsigned long next = 1;
 	bool more = true;
-	int error = 0;
 
 	kf->stats = (struct kfilter_stats) {
 		.sweeps = sweeps, .started_ns = ktime_get_boottime_ns(),
@@ -142,25 +253,17 @@ int kfilter_sweep(struct kfilter *kf, struct kfilter_records *records)
 	kf->records = records;
 	records->used = 0;
 	kf->history.at = &kf->history.first;
+	kf->shares = (struct kfilter_shares) { 0 };
 	while (more) {
-		error = reserve_records(kf);
-		if (!error)
-			error = kfilter_history_reserve(kf);
-		if (error)
-			break;
-		kf->budget = kf->rows_a_chunk;
-		rcu_read_lock();
-		more = walk_chunk(kf, &next);
-		rcu_read_unlock();
-		if (fatal_signal_pending(current)) {
+		int error = walk(kf, &next, &more);
+
+		if (!error && fatal_signal_pending(current))
 			error = -EINTR;
-			break;
+		if (error) {
+			records->used = 0;
+			return error;
 		}
 		cond_resched();
-	}
-	if (error) {
-		records->used = 0;
-		return error;
 	}
 	kfilter_history_end(kf);
 	kf->stats.sweeps = sweeps + 1;

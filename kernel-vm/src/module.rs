@@ -158,7 +158,8 @@ pub const fn table_number(table: Table) -> Option<u32> {
     match table {
         Table::Process => Some(1),
         Table::Thread => Some(2),
-        Table::File | Table::Mapping => None,
+        Table::File => Some(3),
+        Table::Mapping => Some(4),
     }
 }
 
@@ -179,8 +180,9 @@ const _: () = assert!(ROW_COLUMNS_MAX <= 64);
 mod tests {
     use super::*;
     use crate::abi::{ROW_HEADER_BYTES, SweepStats};
-    use crate::schema::SCHEMA_VERSION;
+    use crate::schema::{EnumKind, SCHEMA_VERSION};
     use std::string::String;
+    use std::vec::Vec;
     use std::{format, fs};
 
     /// The C side of this file.
@@ -227,6 +229,12 @@ mod tests {
                 define(&format!("TABLE_{}", table.name().to_uppercase()), format!("{number}"));
             }
         }
+        for kind in [EnumKind::FileKind, EnumKind::ObjectKind] {
+            for (index, value) in kind.values().iter().enumerate() {
+                let name = format!("{}_{value}", kind.name()).to_uppercase();
+                define(&name, format!("{index}"));
+            }
+        }
         text.push_str(
             "\nstruct kfilter_header {\n\t__u32 magic;\n\t__u32 version;\n\t__u32 schema;\n\
              \t__u32 table;\n\t__u32 columns;\n\t__u32 row_size;\n\t__u32 state_size;\n\
@@ -249,7 +257,14 @@ mod tests {
                 .filter_map(table_number)
                 .map(|number| 1 << number)
                 .sum();
-            let name = column.name.to_uppercase().replace('.', "_");
+            // Tables below processes have columns of the same name.
+            let of: Vec<Table> =
+                Table::ALL.into_iter().filter(|&one| column.tables.contains(one)).collect();
+            let of = match of[..] {
+                [table @ (Table::File | Table::Mapping)] => format!("{}_", table.name()),
+                _ => String::new(),
+            };
+            let name = format!("{of}{}", column.name).to_uppercase().replace('.', "_");
             let (id, size) = (column.id.0, column.ty.size());
             text.push_str(&format!(" \\\n\tX({name}, {id}, {size}, {tables})"));
         }
@@ -284,6 +299,8 @@ mod tests {
         assert!(has(Table::Thread, crate::schema::column(Table::Thread, "tid").unwrap()));
         assert!(!has(Table::Process, crate::schema::column(Table::Thread, "tid").unwrap()));
         let of_file = crate::schema::column(Table::File, "pid").unwrap();
-        assert!(has(Table::Process, of_file) && !has(Table::File, of_file));
+        assert!(has(Table::Process, of_file) && has(Table::File, of_file));
+        let waits = crate::schema::column(Table::Thread, "waits_on").unwrap();
+        assert!(!has(Table::Thread, waits));
     }
 }

@@ -276,9 +276,4 @@ fn what_the_module_lacks_is_named() {
         "column `wait_class` of `thread` is missing: the kernel module does not have it; run \
          the filter with --host bpf or --host vm"
     );
-    assert_eq!(
-        refusal("filter f on file { where size > 1GiB emit pid, fd }", played()),
-        "table `file` is missing: the kernel module does not have it; run the filter with \
-         --host bpf or --host vm"
-    );
 }

@@ -299,8 +299,7 @@ pub const COLUMNS: &[Column] = &[
         "size of its shared writable-or-not mappings (MAP_SHARED) of every kind",
     )
     .of_process()
-    .cost(Loop)
-    .module(Never),
+    .cost(Loop),
     col(
         84,
         P | T,
@@ -309,20 +308,16 @@ pub const COLUMNS: &[Column] = &[
         "distinct shared-memory objects (tmpfs, memfd, SysV, shared anonymous) that it maps",
     )
     .of_process()
-    .cost(Loop)
-    .module(Never),
+    .cost(Loop),
     col(85, P | T, "shm_tmpfs", BYTES, "size of its shared mappings of tmpfs and memfd objects")
         .of_process()
-        .cost(Loop)
-        .module(Never),
+        .cost(Loop),
     col(86, P | T, "shm_sysv", BYTES, "size of its mappings of SysV segments")
         .of_process()
-        .cost(Loop)
-        .module(Never),
+        .cost(Loop),
     col(87, P | T, "shm_anon", BYTES, "size of its shared anonymous mappings")
         .of_process()
-        .cost(Loop)
-        .module(Never),
+        .cost(Loop),
     // Whom a thread waits for.
     col(90, T, "waits_on", ADDRESS, "address of the lock that it is blocked on; 0 for none")
         .cost(User)

@@ -37,6 +37,12 @@ const FILTERS: &[&str] = &[
         having count() > 0
         emit uid, count() as n, sum(threads) as threads, max(start_time) as latest
     }",
+    "filter shares on process {
+        where shared_mapped >= 0 and not kernel_thread
+        emit pid, shared_mapped, shm_objects, shm_tmpfs, shm_sysv, shm_anon
+    }",
+    "filter mapped on mapping { where writable emit pid, comm, address, permissions, object.name }",
+    "filter open on file { where kind in (pipe, regular) emit pid, fd, kind, name, position }",
 ];
 
 fn main() -> ExitCode {
