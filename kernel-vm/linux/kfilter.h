@@ -28,6 +28,7 @@ enum kfilter_column { KFILTER_COLUMNS(X) };
 struct kfilter_cell {
 	u16 column;
 	u16 offset;
+	bool is_copied;		/* no integer */
 };
 
 /* What a filter remembers of one task. */
@@ -168,6 +169,7 @@ void kfilter_history_free(struct kfilter *kf);
 
 /* row.c */
 unsigned int kfilter_column_needs(u32 column, u32 table);
+bool kfilter_column_is_copied(u32 column);
 void kfilter_fill(struct kfilter *kf, struct task_struct *task);
 
 /* process.c */

@@ -9,45 +9,57 @@
 
 #include "kfilter.h"
 
-static void add_thread(struct kfilter_sums *sums, const struct task_struct *task)
-{
-	sums->exec += READ_ONCE(task->se.sum_exec_runtime);
-	sums->user += task->utime;
-	sums->system += task->stime;
-	sums->minor_faults += task->min_flt;
-	sums->major_faults += task->maj_flt;
-	sums->voluntary += task->nvcsw;
-	sums->involuntary += task->nivcsw;
 #ifdef CONFIG_TASK_XACCT
-	sums->read_chars += task->ioac.rchar;
-	sums->write_chars += task->ioac.wchar;
+#define CHARS(member) (member)
+#else
+#define CHARS(member) 0
 #endif
 #ifdef CONFIG_TASK_IO_ACCOUNTING
-	sums->read_bytes += task->ioac.read_bytes;
-	sums->write_bytes += task->ioac.write_bytes;
+#define BYTES(member) (member)
+#else
+#define BYTES(member) 0
 #endif
+
+/* Threads have them by the names by which `signal` keeps those of the dead, but for one. */
+#define COUNTERS(of, run_time) {				\
+	.exec = (run_time),					\
+	.user = (of)->utime,					\
+	.system = (of)->stime,					\
+	.minor_faults = (of)->min_flt,				\
+	.major_faults = (of)->maj_flt,				\
+	.voluntary = (of)->nvcsw,				\
+	.involuntary = (of)->nivcsw,				\
+	.read_bytes = BYTES((of)->ioac.read_bytes),		\
+	.write_bytes = BYTES((of)->ioac.write_bytes),		\
+	.read_chars = CHARS((of)->ioac.rchar),			\
+	.write_chars = CHARS((of)->ioac.wchar),			\
 }
 
-/* What the threads had that are gone. */
-static void take_dead(struct kfilter_sums *sums, const struct signal_struct *signal)
+static __always_inline struct kfilter_sums of_thread(const struct task_struct *task)
 {
-	*sums = (struct kfilter_sums) {
-		.exec = signal->sum_sched_runtime,
-		.user = signal->utime,
-		.system = signal->stime,
-		.minor_faults = signal->min_flt,
-		.major_faults = signal->maj_flt,
-		.voluntary = signal->nvcsw,
-		.involuntary = signal->nivcsw,
-#ifdef CONFIG_TASK_XACCT
-		.read_chars = signal->ioac.rchar,
-		.write_chars = signal->ioac.wchar,
-#endif
-#ifdef CONFIG_TASK_IO_ACCOUNTING
-		.read_bytes = signal->ioac.read_bytes,
-		.write_bytes = signal->ioac.write_bytes,
-#endif
-	};
+	return (struct kfilter_sums)COUNTERS(task, READ_ONCE(task->se.sum_exec_runtime));
+}
+
+static __always_inline struct kfilter_sums of_dead(const struct signal_struct *signal)
+{
+	return (struct kfilter_sums)COUNTERS(signal, signal->sum_sched_runtime);
+}
+
+static void add_thread(struct kfilter_sums *sums, const struct task_struct *task)
+{
+	const struct kfilter_sums one = of_thread(task);
+
+	sums->exec += one.exec;
+	sums->user += one.user;
+	sums->system += one.system;
+	sums->minor_faults += one.minor_faults;
+	sums->major_faults += one.major_faults;
+	sums->voluntary += one.voluntary;
+	sums->involuntary += one.involuntary;
+	sums->read_bytes += one.read_bytes;
+	sums->write_bytes += one.write_bytes;
+	sums->read_chars += one.read_chars;
+	sums->write_chars += one.write_chars;
 }
 
 /*
@@ -62,14 +74,13 @@ void kfilter_sum(struct kfilter *kf, struct task_struct *task, struct kfilter_su
 	int seq, next = 0;
 
 	if (kf->header.table == KFILTER_TABLE_THREAD) {
-		*sums = (struct kfilter_sums) { 0 };
-		add_thread(sums, task);
+		*sums = of_thread(task);
 		return;
 	}
 	do {
 		seq = next;
 		flags = read_seqbegin_or_lock_irqsave(&signal->stats_lock, &seq);
-		take_dead(sums, signal);
+		*sums = of_dead(signal);
 		for_each_thread(task, thread) {
 			add_thread(sums, thread);
 			kf->budget--;

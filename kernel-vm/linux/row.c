@@ -13,7 +13,7 @@
 
 #include "kfilter.h"
 
-/* What has been looked up for the row at hand. */
+/* What has been looked up for the row at hand: sums and memory if a column needs them. */
 struct lookup {
 	struct task_struct *task;
 	u64 now_ns;
@@ -215,49 +215,67 @@ static void permissions(u64 access, char *to)
 	to[3] = access & VM_MAYSHARE ? 's' : 'p';
 }
 
-/* Columns that are no integers; false for one that is. */
-static bool copy_column(const struct lookup *row, enum kfilter_column column, u8 *to)
+/* Whether it is a column of copy_column. */
+bool kfilter_column_is_copied(u32 column)
 {
-	switch (column) {
+	switch ((enum kfilter_column)column) {
 	case KFILTER_COLUMN_COMM:
-		strscpy_pad((char *)to, row->task->comm, TASK_COMM_LEN);
-		return true;
 	case KFILTER_COLUMN_FILE_NAME:
-	case KFILTER_COLUMN_MAPPING_OBJECT_NAME:
-		memcpy(to, row->item->object.name, KFILTER_OBJECT_NAME_BYTES);
-		return true;
 	case KFILTER_COLUMN_MAPPING_PERMISSIONS:
-		permissions(row->item->access, (char *)to);
-		return true;
 	case KFILTER_COLUMN_MAPPING_OBJECT:
-		((u64 *)to)[0] = row->item->object.device;
-		((u64 *)to)[1] = row->item->object.inode;
+	case KFILTER_COLUMN_MAPPING_OBJECT_NAME:
 		return true;
 	default:
 		return false;
 	}
 }
 
+/* A column that is no integer. */
+static void copy_column(const struct lookup *row, enum kfilter_column column, u8 *to)
+{
+	u64 *words = (u64 *)to;
+
+	switch (column) {
+	case KFILTER_COLUMN_COMM:
+		words[0] = words[1] = 0;
+		strscpy((char *)to, row->task->comm, TASK_COMM_LEN);
+		break;
+	case KFILTER_COLUMN_MAPPING_PERMISSIONS:
+		permissions(row->item->access, (char *)to);
+		break;
+	case KFILTER_COLUMN_MAPPING_OBJECT:
+		words[0] = row->item->object.device;
+		words[1] = row->item->object.inode;
+		break;
+	default:
+		memcpy(to, row->item->object.name, KFILTER_OBJECT_NAME_BYTES);
+	}
+}
+
 void kfilter_fill(struct kfilter *kf, struct task_struct *task)
 {
-	struct lookup row = {
-		.task = task, .now_ns = kf->stats.started_ns,
-		.shares = &kf->shares, .item = kf->item,
-	};
+	struct lookup row;
 	u64 missing = 0;
 	u32 i;
 
+	row.task = task;
+	row.now_ns = kf->stats.started_ns;
+	row.shares = &kf->shares;
+	row.item = kf->item;
 	if (kf->needs & KFILTER_NEEDS_SUMS)
 		kfilter_sum(kf, task, &row.sums);
 	if (kf->needs & KFILTER_NEEDS_MEMORY)
 		kfilter_measure(task, kf->needs & KFILTER_NEEDS_RESIDENT, &row.memory);
 	for (i = 0; i < kf->header.columns; i++) {
-		u8 *to = kf->row + kf->cells[i].offset;
+		const struct kfilter_cell *cell = &kf->cells[i];
+		u8 *to = kf->row + cell->offset;
 		bool is_missing = false;
 
-		if (copy_column(&row, kf->cells[i].column, to))
+		if (cell->is_copied) {
+			copy_column(&row, cell->column, to);
 			continue;
-		*(s64 *)to = read_column(&row, kf->cells[i].column, &is_missing);
+		}
+		*(s64 *)to = read_column(&row, cell->column, &is_missing);
 		if (is_missing) {
 			*(s64 *)to = 0;
 			missing |= 1ULL << i;
