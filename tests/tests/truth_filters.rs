@@ -67,7 +67,13 @@ const CASES: [Case; 14] = [
     },
     Case {
         filter: "unusual",
-        params: &[("window", "2s"), ("least_cpu", "4%")],
+        params: &[
+            ("window", "6s"),
+            ("recent", "400ms"),
+            // A busy machine's sweeps are far apart, and then no change is a large one.
+            ("sigmas", "1.5"),
+            ("least_cpu", "4%"),
+        ],
         guilty: &["hog change 12"],
         innocent: &["hog spin 1 1", "hog idle 150", "hog hold 200", "lock contend normal 4"],
     },

@@ -20,11 +20,17 @@ use std::path::{Path, PathBuf};
 /// The filter of a series when none is given.
 const SERIES: &str = include_str!("replay.kf");
 
+/// What its parameters are when they are not given, in the series' usual distance of two points:
+/// what `unusual` has by default when it sweeps every second.
+const SERIES_TICKS: [(&str, i64); 2] = [("window", 300), ("recent", 5)];
+
 /// Run a filter over a recording, or over a plain series of numbers
 ///
 /// A series is a CSV file of time and value; the answer is `time,value,score`, a score for
-/// each point: how many deviations it is away from what was usual before, empty until one
-/// window has passed. A time is a number of seconds or YYYY-MM-DD HH:MM:SS.
+/// each point: by how many deviations the values have lately been away from what was usual, empty
+/// until one window has passed; `unusual` reports scores above 2. A time is a number of seconds or
+/// YYYY-MM-DD HH:MM:SS. Without a filter of your own, `-p window=1d` says what counts as usual (300
+/// times the distance of two points) and `-p recent=30min` what counts as lately (5 times).
 #[derive(Debug, clap::Args)]
 #[command(after_help = crate::cli::EXIT_STATUS)]
 #[command(group = clap::ArgGroup::new("source").required(true))]
@@ -79,19 +85,23 @@ fn bad(path: &Path, why: impl std::fmt::Display) -> Failure {
 }
 
 fn request<'o>(
-    args: &Args,
+    params: &[Given],
     object: &'o Object,
     system: SystemValues,
 ) -> Result<Request<'o>, Failure> {
     let first = object.filters().first();
     let name = first.ok_or_else(|| Failure::new(Exit::BadInput, "there is no filter in it"))?;
-    Request::new(object, &name.name, &args.params, system).map_err(|error| failure(&error))
+    Request::new(object, &name.name, params, system).map_err(|error| failure(&error))
 }
 
 fn of_series(args: &Args, object: &Object, csv: &Path) -> Result<Exit, Failure> {
     let file = std::fs::File::open(csv).map_err(|error| bad(csv, error))?;
     let points = series::parse(BufReader::new(file)).map_err(|error| bad(csv, error))?;
-    let request = request(args, object, SystemValues::default())?;
+    let mut params = args.params.clone();
+    if args.file.is_none() {
+        params.extend(in_ticks(&points, &args.params));
+    }
+    let request = request(&params, object, SystemValues::default())?;
     let meta = &request.filter.record;
     if !meta.fields.iter().any(|field| field.name == args.score) {
         let message = format!("filter `{}` emits no `{}`", request.filter.name, args.score);
@@ -114,6 +124,23 @@ fn of_series(args: &Args, object: &Object, csv: &Path) -> Result<Exit, Failure> 
     Ok(if has_score { Exit::Success } else { Exit::NothingMatched })
 }
 
+/// Those of [`SERIES_TICKS`] that are not given.
+fn in_ticks(points: &[series::Point], given: &[Given]) -> Vec<Given> {
+    let distance = |pair: &[series::Point]| pair[1].time_ns.saturating_sub(pair[0].time_ns);
+    let mut distances: Vec<i64> = points.windows(2).map(distance).filter(|ns| *ns > 0).collect();
+    if distances.is_empty() {
+        return Vec::new();
+    }
+    let middle = distances.len() / 2;
+    let tick_ns = *distances.select_nth_unstable(middle).1;
+    let is_given = |name: &str| given.iter().any(|(other, _)| other == name);
+    SERIES_TICKS
+        .into_iter()
+        .filter(|(name, _)| !is_given(name))
+        .map(|(name, ticks)| (name.to_owned(), format!("{}ns", tick_ns.saturating_mul(ticks))))
+        .collect()
+}
+
 /// A number of millionths, exactly.
 fn millionths(value: i64) -> String {
     let (whole, part) = (value / FIXED_ONE, (value % FIXED_ONE).abs());
@@ -129,7 +156,7 @@ fn of_recording(
 ) -> Result<Exit, Failure> {
     let file = std::fs::File::open(path).map_err(|error| bad(path, error))?;
     let recording = Snapshot::read(&mut BufReader::new(file)).map_err(|error| bad(path, error))?;
-    let request = request(args, object, recording.system())?;
+    let request = request(&args.params, object, recording.system())?;
     let filter = request.filter;
     let sweeps = Table::from_name(&filter.table).map_or(0, |table| recording.sweeps_of(table));
     if sweeps == 0 {

@@ -47,7 +47,8 @@ struct Step {
 struct Moments {
     status: Kept,
     mean: Kept,
-    deviation: Kept,
+    /// Where the state has the variance, and the bits after the point of its root.
+    variance: Option<(i32, i32)>,
     zscore: Kept,
     peak: Kept,
     slope: Kept,
@@ -130,7 +131,7 @@ impl Lower<'_> {
         self.check(wave.status, unknown);
         let result = match history.function {
             HistoryFn::Mean => wave.mean,
-            HistoryFn::Deviation => wave.deviation,
+            HistoryFn::Deviation => return self.deviation(wave),
             HistoryFn::Zscore => wave.zscore,
             HistoryFn::Peak => wave.peak,
             HistoryFn::Slope => wave.slope,
@@ -166,7 +167,7 @@ impl Lower<'_> {
         let regs = Moments {
             status: Kept::Memory(0),
             mean: self.kept(),
-            deviation: self.kept(),
+            variance: variance.map(|offset| (offset as i32, i32::from(wave.fraction_bits))),
             zscore: self.kept(),
             peak: self.kept(),
             slope: self.kept(),
@@ -240,7 +241,7 @@ impl Lower<'_> {
         self.put(to, Val::reg(whole, Range::ALL));
     }
 
-    /// The score of the difference against the deviation before, then the deviation after.
+    /// The score of the difference against the deviation before, then the variance after.
     fn spread(
         &mut self,
         wave: &Wave,
@@ -251,9 +252,7 @@ impl Lower<'_> {
         let Some(state) = self.past.state else { return };
         let bits = i32::from(wave.fraction_bits);
         let (moves, still) = (self.f.place(), self.f.place());
-        for result in [regs.zscore, regs.deviation] {
-            self.put(result, Val::constant(0));
-        }
+        self.put(regs.zscore, Val::constant(0));
         // A value that has never changed has no variance, and most are such.
         self.branch(Cond::Ne, difference, 0, moves);
         let (low, high) = self.variance(offset);
@@ -282,11 +281,17 @@ impl Lower<'_> {
                 self.f.call(Routine::Spread, &[variance, difference, step, weight]);
             }
         }
-        if self.wants(wave, HistoryFn::Deviation) {
-            let root = self.root(offset);
-            self.rounded(regs.deviation, root, bits);
-        }
         self.bind(still);
+    }
+
+    /// The root is taken where it is asked for: most rows have failed another condition before.
+    fn deviation(&mut self, wave: Moments) -> Val {
+        let Some((offset, bits)) = wave.variance else { unreachable!("the plan keeps it") };
+        let (low, high) = self.variance(offset);
+        let root = self.f.call(Routine::Root, &[low, high]);
+        let half = self.f.alu(AluOp::Add, root, 1 << (bits - 1));
+        let whole = self.f.alu(AluOp::Rsh, half, bits);
+        Val::reg(whole, Range::NATURAL)
     }
 
     fn variance(&mut self, offset: i32) -> (VReg, VReg) {
