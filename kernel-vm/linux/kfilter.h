@@ -22,6 +22,7 @@ enum kfilter_column { KFILTER_COLUMNS(X) };
 #define KFILTER_NEEDS_MEMORY	2	/* the address space */
 #define KFILTER_NEEDS_RESIDENT	4	/* its counters of resident pages */
 #define KFILTER_NEEDS_SHARES	8	/* its mappings, added up */
+#define KFILTER_NEEDS_WAITS	32	/* whom the thread waits for */
 #define KFILTER_NEEDS_OBJECTS	16	/* and how many objects those are of */
 
 /* A column of the row and where it stands there. */
@@ -80,6 +81,13 @@ struct kfilter_key {
 	u64 device, inode;
 };
 
+/* What user space has said of whom threads wait for; none when it has said nothing. */
+struct kfilter_waits {
+	struct kfilter_wait *all;
+	u32 count;
+	u32 at;				/* where the sweep is */
+};
+
 struct kfilter_records {
 	u8 *bytes;
 	size_t room;
@@ -111,6 +119,7 @@ struct kfilter {
 	u32 description_bytes;
 	/* The sweep under way. */
 	struct kfilter_records *records;
+	struct kfilter_waits *waits;
 	bool emitted;
 	struct kfilter_shares shares;
 	struct kfilter_key *keys;	/* of the objects of the process at hand */
@@ -129,6 +138,7 @@ struct kfilter_file {
 	struct kfilter_why why;
 	struct kfilter_stats stats;
 	struct kfilter_records records;
+	struct kfilter_waits waits;	/* for its next sweep */
 };
 
 /* The counters of a thread, or of a process with all its threads. */
@@ -157,7 +167,8 @@ long kfilter_list(const void __user *where);
 long kfilter_remove(const void __user *name);
 
 /* sweep.c */
-int kfilter_sweep(struct kfilter *kf, struct kfilter_records *records);
+int kfilter_sweep(struct kfilter *kf, struct kfilter_records *records,
+		  struct kfilter_waits *waits);
 int32_t kfilter_emit(void *context, const uint8_t *record, size_t length);
 uint64_t kfilter_now(void *context);
 
@@ -186,6 +197,11 @@ void kfilter_look_at(const struct file *file, bool is_mapped, struct kfilter_obj
 /* mapping.c */
 void kfilter_share(struct kfilter *kf, struct task_struct *task);
 int kfilter_next_mappings(struct kfilter *kf, struct task_struct *task, unsigned long *address);
+
+/* waits.c */
+int kfilter_take_waits(struct kfilter_waits *waits, const void __user *from);
+void kfilter_forget_waits(struct kfilter_waits *waits);
+const struct kfilter_wait *kfilter_wait_of(struct kfilter_waits *waits, u64 tid);
 
 /* files.c */
 int kfilter_next_files(struct kfilter *kf, struct task_struct *task, unsigned long *fd);

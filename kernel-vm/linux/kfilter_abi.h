@@ -16,6 +16,7 @@
 #define KFILTER_KEPT_MAX 64
 #define KFILTER_NAME_BYTES_MAX 64
 #define KFILTER_DESCRIPTION_BYTES_MAX 262144
+#define KFILTER_WAITS_MAX 131072
 #define KFILTER_KEEP_REPLACE 1
 #define KFILTER_KEEP_HISTORY 2
 #define KFILTER_IOC_INFO 0x800c4b01
@@ -27,6 +28,7 @@
 #define KFILTER_IOC_DESCRIBE 0x40104b07
 #define KFILTER_IOC_LIST 0x40104b08
 #define KFILTER_IOC_REMOVE 0x40404b09
+#define KFILTER_IOC_WAITS 0x40104b0a
 #define KFILTER_REFUSED_HEADER 1001
 #define KFILTER_REFUSED_VERSION 1002
 #define KFILTER_REFUSED_TABLE 1003
@@ -94,6 +96,16 @@ struct kfilter_buffer {
 	__u64 bytes;
 	__u32 length;
 	__u32 reserved;
+};
+
+struct kfilter_wait {
+	__u64 tid;
+	__u64 is_known;
+	__s64 waits_on;
+	__s64 waits_for;
+	__s64 wait_class;
+	__s64 cycle_id;
+	__s64 cycle_length;
 };
 
 struct kfilter_info {
@@ -178,6 +190,11 @@ struct kfilter_stats {
 	X(SHM_TMPFS, 85, 8, 6) \
 	X(SHM_SYSV, 86, 8, 6) \
 	X(SHM_ANON, 87, 8, 6) \
+	X(WAITS_ON, 90, 8, 4) \
+	X(WAITS_FOR, 91, 8, 4) \
+	X(WAIT_CLASS, 92, 8, 4) \
+	X(CYCLE_ID, 93, 8, 4) \
+	X(CYCLE_LENGTH, 94, 8, 4) \
 	X(FILE_FD, 100, 8, 8) \
 	X(FILE_KIND, 101, 8, 8) \
 	X(FILE_DEVICE, 102, 8, 8) \

@@ -48,6 +48,7 @@ static int kfilter_release(struct inode *inode, struct file *file)
 	if (own->kf)
 		kfilter_put(own->kf);
 	kvfree(own->records.bytes);
+	kfilter_forget_waits(&own->waits);
 	kfree(own);
 	return 0;
 }
@@ -73,8 +74,9 @@ static int sweep(struct kfilter_file *own)
 
 	if (mutex_lock_interruptible(&own->kf->lock))
 		return -ERESTARTSYS;
-	error = kfilter_sweep(own->kf, &own->records);
+	error = kfilter_sweep(own->kf, &own->records, &own->waits);
 	own->stats = own->kf->stats;
+	kfilter_forget_waits(&own->waits);
 	mutex_unlock(&own->kf->lock);
 	return error;
 }
@@ -202,6 +204,9 @@ static long kfilter_ioctl(struct file *file, unsigned int command, unsigned long
 	case KFILTER_IOC_KEEP:
 	case KFILTER_IOC_DESCRIBE:
 		result = of_a_filter(own, command, user);
+		break;
+	case KFILTER_IOC_WAITS:
+		result = kfilter_take_waits(&own->waits, user);
 		break;
 	case KFILTER_IOC_ATTACH:
 		result = attach(own, user);

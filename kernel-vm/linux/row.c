@@ -21,6 +21,7 @@ struct lookup {
 	struct kfilter_memory memory;
 	const struct kfilter_shares *shares;
 	const struct kfilter_item *item;
+	const struct kfilter_wait *wait;
 };
 
 unsigned int kfilter_column_needs(u32 column, u32 table)
@@ -61,6 +62,12 @@ unsigned int kfilter_column_needs(u32 column, u32 table)
 		return KFILTER_NEEDS_SHARES;
 	case KFILTER_COLUMN_SHM_OBJECTS:
 		return KFILTER_NEEDS_SHARES | KFILTER_NEEDS_OBJECTS;
+	case KFILTER_COLUMN_WAITS_ON:
+	case KFILTER_COLUMN_WAITS_FOR:
+	case KFILTER_COLUMN_WAIT_CLASS:
+	case KFILTER_COLUMN_CYCLE_ID:
+	case KFILTER_COLUMN_CYCLE_LENGTH:
+		return KFILTER_NEEDS_WAITS;
 	default:
 		return 0;
 	}
@@ -111,6 +118,9 @@ static s64 share(const struct kfilter_shares *shares, u64 sum, bool *missing)
 	*missing = !shares->known;
 	return sum;
 }
+
+/* The same of whom the thread waits for. */
+#define WAIT(row, member) (*missing = !(row)->wait, (row)->wait ? (row)->wait->member : 0)
 
 /* The value of an integer column, or *missing. */
 static s64 read_column(const struct lookup *row, enum kfilter_column column, bool *missing)
@@ -182,6 +192,11 @@ static s64 read_column(const struct lookup *row, enum kfilter_column column, boo
 	IS(SHM_TMPFS, share(shares, shares->tmpfs, missing));
 	IS(SHM_SYSV, share(shares, shares->sysv, missing));
 	IS(SHM_ANON, share(shares, shares->anon, missing));
+	IS(WAITS_ON, WAIT(row, waits_on));
+	IS(WAITS_FOR, WAIT(row, waits_for));
+	IS(WAIT_CLASS, WAIT(row, wait_class));
+	IS(CYCLE_ID, WAIT(row, cycle_id));
+	IS(CYCLE_LENGTH, WAIT(row, cycle_length));
 	IS(FILE_FD, item->start);
 	IS(FILE_KIND, item->object.kind);
 	IS(FILE_DEVICE, item->object.device);
@@ -266,6 +281,8 @@ void kfilter_fill(struct kfilter *kf, struct task_struct *task)
 		kfilter_sum(kf, task, &row.sums);
 	if (kf->needs & KFILTER_NEEDS_MEMORY)
 		kfilter_measure(task, kf->needs & KFILTER_NEEDS_RESIDENT, &row.memory);
+	if (kf->needs & KFILTER_NEEDS_WAITS)
+		row.wait = kfilter_wait_of(kf->waits, task->pid);
 	for (i = 0; i < kf->header.columns; i++) {
 		const struct kfilter_cell *cell = &kf->cells[i];
 		u8 *to = kf->row + cell->offset;

@@ -240,7 +240,8 @@ static int walk(struct kfilter *kf, unsigned long *next, bool *more)
 }
 
 /* The caller has the filter's lock. */
-int kfilter_sweep(struct kfilter *kf, struct kfilter_records *records)
+int kfilter_sweep(struct kfilter *kf, struct kfilter_records *records,
+		  struct kfilter_waits *waits)
 {
 	u64 began_ns = ktime_get_ns();
 	u64 sweeps = kf->stats.sweeps;
@@ -251,6 +252,8 @@ int kfilter_sweep(struct kfilter *kf, struct kfilter_records *records)
 		.sweeps = sweeps, .started_ns = ktime_get_boottime_ns(),
 	};
 	kf->records = records;
+	kf->waits = waits;
+	waits->at = 0;
 	records->used = 0;
 	kf->history.at = &kf->history.first;
 	kf->shares = (struct kfilter_shares) { 0 };

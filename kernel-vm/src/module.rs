@@ -102,6 +102,29 @@ pub struct Buffer {
     pub reserved: u32,
 }
 
+/// Most threads of which can be said whom they wait for.
+pub const WAITS_MAX: u32 = 1 << 17;
+
+/// Whom a thread waits for, as user space has found out: 56 bytes, its columns among them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Wait {
+    /// The thread, in the first pid namespace.
+    pub tid: u64,
+    /// 1, or 0 when that could not be found out.
+    pub is_known: u64,
+    /// The column `waits_on`.
+    pub waits_on: i64,
+    /// The column `waits_for`.
+    pub waits_for: i64,
+    /// The column `wait_class`.
+    pub wait_class: i64,
+    /// The column `cycle.id`.
+    pub cycle_id: i64,
+    /// The column `cycle.length`.
+    pub cycle_length: i64,
+}
+
 /// Why the module does not take what was written; below these numbers stand those of
 /// `struct kfilter_vm_why`, for a program that is refused.
 pub const REFUSALS: &[(u32, &str, &str)] = &[
@@ -140,6 +163,10 @@ pub const IOC_DESCRIBE: u32 = write(7, core::mem::size_of::<Buffer>());
 pub const IOC_LIST: u32 = write(8, core::mem::size_of::<Buffer>());
 /// ioctl: the filter of this name is kept no longer; who has it open goes on with it.
 pub const IOC_REMOVE: u32 = write(9, NAME_BYTES_MAX);
+
+/// ioctl: for the file's next sweep the threads of the [`Wait`]s in a [`Buffer`], in the order
+/// of their numbers, wait as they say, and no others.
+pub const IOC_WAITS: u32 = write(10, core::mem::size_of::<Buffer>());
 
 /// A name as the ioctls take it; `None` when it is too long or none.
 #[must_use]
@@ -206,6 +233,7 @@ mod tests {
         define("KEPT_MAX", format!("{KEPT_MAX}"));
         define("NAME_BYTES_MAX", format!("{NAME_BYTES_MAX}"));
         define("DESCRIPTION_BYTES_MAX", format!("{DESCRIPTION_BYTES_MAX}"));
+        define("WAITS_MAX", format!("{WAITS_MAX}"));
         define("KEEP_REPLACE", format!("{KEEP_REPLACE}"));
         define("KEEP_HISTORY", format!("{KEEP_HISTORY}"));
         for (name, code) in [
@@ -218,6 +246,7 @@ mod tests {
             ("DESCRIBE", IOC_DESCRIBE),
             ("LIST", IOC_LIST),
             ("REMOVE", IOC_REMOVE),
+            ("WAITS", IOC_WAITS),
         ] {
             define(&format!("IOC_{name}"), format!("0x{code:08x}"));
         }
@@ -243,6 +272,8 @@ mod tests {
              struct kfilter_keep {\n\t__u8 name[KFILTER_NAME_BYTES_MAX];\n\t__u64 description;\n\
              \t__u32 length;\n\t__u32 flags;\n};\n\n\
              struct kfilter_buffer {\n\t__u64 bytes;\n\t__u32 length;\n\t__u32 reserved;\n};\n\n\
+             struct kfilter_wait {\n\t__u64 tid;\n\t__u64 is_known;\n\t__s64 waits_on;\n\
+             \t__s64 waits_for;\n\t__s64 wait_class;\n\t__s64 cycle_id;\n\t__s64 cycle_length;\n};\n\n\
              struct kfilter_info {\n\t__u32 version;\n\t__u32 schema;\n\t__u32 reserved;\n};\n\n\
              struct kfilter_why {\n\t__u32 where;\n\t__u32 reason;\n};\n\n\
              struct kfilter_stats {\n\t__u64 sweeps;\n\t__u64 visited;\n\t__u64 matched;\n\
@@ -300,7 +331,8 @@ mod tests {
         assert!(!has(Table::Process, crate::schema::column(Table::Thread, "tid").unwrap()));
         let of_file = crate::schema::column(Table::File, "pid").unwrap();
         assert!(has(Table::Process, of_file) && has(Table::File, of_file));
-        let waits = crate::schema::column(Table::Thread, "waits_on").unwrap();
-        assert!(!has(Table::Thread, waits));
+        let resident = crate::schema::column(Table::Mapping, "resident").unwrap();
+        assert!(!has(Table::Mapping, resident));
+        assert_eq!(core::mem::size_of::<Wait>(), 56);
     }
 }

@@ -20,7 +20,7 @@ pub use lock::{Lock, Memory};
 use sharers::Object;
 
 use crate::procfs::parse::{self, Stat};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -73,6 +73,13 @@ impl Waits {
         }
         Some(self.by_tid.get(&tid).copied().unwrap_or_default())
     }
+
+    /// The threads that wait, or may not be looked at, by their ids.
+    #[must_use]
+    pub fn all(&self) -> Vec<(i32, Option<Wait>)> {
+        let tids: BTreeSet<i32> = self.by_tid.keys().chain(&self.unreadable).copied().collect();
+        tids.into_iter().map(|tid| (tid, self.of(tid))).collect()
+    }
 }
 
 /// One thread that waits for a lock.
@@ -103,6 +110,15 @@ enum Owner {
     Foreign,
     /// One of several, or one that may not be looked at.
     Unknown,
+}
+
+/// Looks at all threads of this machine.
+#[must_use]
+pub fn look_everywhere() -> Waits {
+    let root = Path::new("/proc");
+    let mut pids = crate::procfs::task::numbers(root).unwrap_or_default();
+    pids.sort_unstable();
+    look(root, &pids)
 }
 
 /// Looks at all threads of `pids` under the proc file system at `root`.

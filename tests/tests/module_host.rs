@@ -2,7 +2,7 @@
 //! refusals. The real one is tested in guests by `tests/kernels/run`.
 
 use kernel_vm::abi::SweepStats;
-use kernel_vm::module::{HEADER_BYTES, MAGIC, VERSION};
+use kernel_vm::module::{HEADER_BYTES, MAGIC, VERSION, Wait};
 use kernel_vm::schema::SCHEMA_VERSION;
 use kfilter_loader::host::module::{ModuleHost, ModuleSession};
 use kfilter_loader::keep::Keepers;
@@ -32,6 +32,7 @@ struct Played {
     written: Rc<RefCell<Vec<u8>>>,
     kept: KeptFilters,
     attached: RefCell<Option<Vec<u8>>>,
+    waits: Rc<RefCell<Vec<Vec<Wait>>>>,
 }
 
 fn failing<T>(errno: i32) -> Result<T, SyscallError> {
@@ -53,6 +54,10 @@ impl ModuleFile for Played {
         Ok(self.refusal.unwrap_or_default())
     }
     fn set_params(&self, _: &[u8]) -> Result<(), SyscallError> {
+        Ok(())
+    }
+    fn set_waits(&self, waits: &[Wait]) -> Result<(), SyscallError> {
+        self.waits.borrow_mut().push(waits.to_vec());
         Ok(())
     }
     fn sweep(&self, into: &mut Vec<u8>) -> Result<(), SyscallError> {
@@ -139,6 +144,23 @@ fn records_are_whole_ones() {
     let mut session = load(FILTER, Some(played)).expect("the module takes it");
     let sweep = session.sweep().expect("it sweeps");
     assert_eq!((sweep.records.len(), sweep.stats.visited, sweep.stats.matched), (2, 5, 2));
+}
+
+/// Whom threads wait for is found out before each sweep, where a column asks for it.
+#[test]
+fn who_waits_for_whom_is_said_before_a_sweep() {
+    let said = |source: &str| {
+        let waits = Rc::new(RefCell::new(Vec::new()));
+        let played = Played { waits: Rc::clone(&waits), ..Played::default() };
+        let mut session = load(source, Some(played)).expect("the module takes it");
+        session.sweep().expect("it sweeps");
+        session.sweep().expect("it sweeps again");
+        waits.take()
+    };
+    let waits: Vec<Vec<Wait>> = said("filter f on thread { where cycle(waits_for) emit tid }");
+    assert_eq!(waits.len(), 2);
+    assert!(waits.iter().all(|each| each.is_sorted_by(|one, other| one.tid < other.tid)));
+    assert!(said("filter f on thread { where pid > 0 emit tid }").is_empty());
 }
 
 /// The module hands out groups of one; they are merged as on the vm host.
@@ -272,8 +294,8 @@ fn refusals_have_names() {
 fn what_the_module_lacks_is_named() {
     let played = || Some(Played { refusal: Some((0, 0)), ..Played::default() });
     assert_eq!(
-        refusal("filter f on thread { where cycle(waits_for) emit tid }", played()),
-        "column `wait_class` of `thread` is missing: the kernel module does not have it; run \
+        refusal("filter f on mapping { where resident > 1GiB emit pid }", played()),
+        "column `resident` of `mapping` is missing: the kernel module does not have it; run \
          the filter with --host bpf or --host vm"
     );
 }

@@ -320,11 +320,8 @@ pub const COLUMNS: &[Column] = &[
         .cost(Loop),
     // Whom a thread waits for.
     col(90, T, "waits_on", ADDRESS, "address of the lock that it is blocked on; 0 for none")
-        .cost(User)
-        .module(Never),
-    col(91, T, "waits_for", Type::Thread, "thread that owns that lock; 0 for none")
-        .cost(User)
-        .module(Never),
+        .cost(User),
+    col(91, T, "waits_for", Type::Thread, "thread that owns that lock; 0 for none").cost(User),
     col(
         92,
         T,
@@ -332,12 +329,10 @@ pub const COLUMNS: &[Column] = &[
         Type::Enum(EnumKind::WaitClass),
         "how it waits: cycle, self, abandoned, or just waiting",
     )
-    .cost(User)
-    .module(Never),
+    .cost(User),
     col(93, T, "cycle.id", ID, "smallest tid of the cycle that it is part of; 0 for none")
-        .cost(User)
-        .module(Never),
-    col(94, T, "cycle.length", COUNT, "threads in that cycle").cost(User).module(Never),
+        .cost(User),
+    col(94, T, "cycle.length", COUNT, "threads in that cycle").cost(User),
     // An open file.
     col(100, F, "fd", ID, "file descriptor").immutable(),
     col(

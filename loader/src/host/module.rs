@@ -3,7 +3,8 @@
 //! An open file of the module's device is a loaded filter. The `vm` program of the object is
 //! verified here, for words when it is refused, and again in the kernel, which trusts
 //! nobody. Groups come out of the kernel as groups of one and are merged here, by the code
-//! of the `vm` host.
+//! of the `vm` host. Whom threads wait for is found out here too, and said to the module before a
+//! sweep ([`crate::waits`]).
 //!
 //! **Invariant**: a column or table that the module does not have is refused by name before
 //! anything is written.
@@ -16,9 +17,12 @@ pub use image::image;
 use super::vm::{GroupedFilter, Program, finish_code};
 use super::{Host, HostKind, Request, Session, Sweep};
 use crate::error::LoadError;
+use crate::procfs::columns::sources;
+use crate::procfs::task::Source;
 use crate::record::RecordBatch;
 use crate::sys::{Device, Errno, ModuleFile, SyscallError};
-use kernel_vm::module::{DEVICE, REFUSALS, VERSION};
+use kernel_vm::module::{DEVICE, REFUSALS, VERSION, Wait};
+use kernel_vm::object::FilterMeta;
 use kernel_vm::schema::SCHEMA_VERSION;
 use std::rc::Rc;
 use std::time::Instant;
@@ -59,13 +63,12 @@ impl ModuleHost {
         let image = image(request)?;
         let refuse = |reason| LoadError::Module { filter: request.filter.name.clone(), reason };
         // The words of a refusal are those of the verifier here.
-        let rows = Program::of_rows(request).map_err(refuse)?;
+        Program::of_rows(request).map_err(refuse)?;
         let finish = finish_code(request).unwrap_or_default();
         let groups = GroupedFilter::new(request.filter, finish, request.block()).map_err(refuse)?;
         let file = speaking((self.open)().map_err(opening)?)?;
         file.load(&image).map_err(|error| refused(request, &*file, error))?;
-        let output_size = rows.output_size();
-        Ok(ModuleSession { filter: request.filter.name.clone(), file, output_size, groups })
+        Ok(ModuleSession::new(request.filter, file, groups))
     }
 }
 
@@ -128,6 +131,44 @@ pub struct ModuleSession {
     file: Box<dyn ModuleFile>,
     output_size: usize,
     groups: Option<GroupedFilter>,
+    /// A column is of whom the thread waits for.
+    needs_waits: bool,
+}
+
+impl ModuleSession {
+    fn new(filter: &FilterMeta, file: Box<dyn ModuleFile>, groups: Option<GroupedFilter>) -> Self {
+        let output = filter.group.as_ref().map_or(filter.record.size, |group| group.size);
+        let needs_waits = filter
+            .vm
+            .columns
+            .iter()
+            .any(|column| sources(&column.name, true).contains(&Source::Waits));
+        Self {
+            filter: filter.name.clone(),
+            file,
+            output_size: output as usize,
+            groups,
+            needs_waits,
+        }
+    }
+}
+
+/// What is said to the module of whom threads wait for.
+fn waits() -> Vec<Wait> {
+    let all = crate::waits::look_everywhere().all().into_iter();
+    all.map(|(tid, wait)| {
+        let known = wait.unwrap_or_default();
+        Wait {
+            tid: tid.unsigned_abs().into(),
+            is_known: wait.is_some().into(),
+            waits_on: known.address,
+            waits_for: known.owner,
+            wait_class: known.class as i64,
+            cycle_id: known.cycle_id,
+            cycle_length: known.cycle_length,
+        }
+    })
+    .collect()
 }
 
 impl std::fmt::Debug for ModuleSession {
@@ -141,6 +182,9 @@ impl Session for ModuleSession {
         let began = Instant::now();
         let sweeping = || LoadError::syscall(format!("sweeping with filter `{}`", self.filter));
         let mut bytes = Vec::new();
+        if self.needs_waits {
+            self.file.set_waits(&waits()).map_err(sweeping())?;
+        }
         self.file.sweep(&mut bytes).map_err(sweeping())?;
         let mut stats = self.file.stats().map_err(sweeping())?;
         let rows = bytes.chunks_exact(self.output_size.max(1));

@@ -7,8 +7,8 @@ use super::{Errno, SyscallError};
 use kernel_vm::abi::SweepStats;
 use kernel_vm::module::{
     Buffer, DESCRIPTION_BYTES_MAX, DEVICE, IOC_ATTACH, IOC_DESCRIBE, IOC_INFO, IOC_KEEP, IOC_LIST,
-    IOC_PARAMS, IOC_REMOVE, IOC_STATS, IOC_WHY, KEEP_HISTORY, KEEP_REPLACE, KEPT_MAX, Keep,
-    NAME_BYTES_MAX, name_bytes,
+    IOC_PARAMS, IOC_REMOVE, IOC_STATS, IOC_WAITS, IOC_WHY, KEEP_HISTORY, KEEP_REPLACE, KEPT_MAX,
+    Keep, NAME_BYTES_MAX, Wait, name_bytes,
 };
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -43,6 +43,13 @@ pub trait ModuleFile {
     /// # Errors
     /// [`SyscallError`] of ioctl(2).
     fn set_params(&self, params: &[u8]) -> Result<(), SyscallError>;
+
+    /// Says whom threads wait for, in the order of their ids, for the next sweep.
+    ///
+    /// # Errors
+    /// [`SyscallError`] of ioctl(2): `EXDEV` outside of the first pid namespace, `E2BIG` when
+    /// those are too many.
+    fn set_waits(&self, waits: &[Wait]) -> Result<(), SyscallError>;
 
     /// Makes a sweep and appends its records to `into`.
     ///
@@ -191,6 +198,13 @@ impl ModuleFile for Device {
             libc::ioctl(self.file.as_raw_fd(), IOC_PARAMS as libc::Ioctl, params.as_ptr())
         };
         if result < 0 { Err(last("ioctl")) } else { Ok(()) }
+    }
+
+    fn set_waits(&self, waits: &[Wait]) -> Result<(), SyscallError> {
+        let length = u32::try_from(size_of_val(waits)).unwrap_or(u32::MAX);
+        // The kernel reads that many bytes from there before the call returns.
+        let buffer = Buffer { bytes: waits.as_ptr() as u64, length, reserved: 0 };
+        self.give(IOC_WAITS, &buffer).map(drop)
     }
 
     fn sweep(&self, into: &mut Vec<u8>) -> Result<(), SyscallError> {

@@ -1,9 +1,9 @@
-//! Filters that the module keeps by name: one after the other, up to the bound, and by many at
-//! once.
+//! What a file is told, and filters that the module keeps by name: one after the other, up to the
+//! bound, and by many at once.
 
 use crate::FILTERS;
 use crate::load::{image_of, text};
-use kernel_vm::module::KEPT_MAX;
+use kernel_vm::module::{KEPT_MAX, WAITS_MAX, Wait};
 use kfilter_loader::sys::{Device, Errno, Kept, ModuleFile, SyscallError};
 use std::thread;
 
@@ -39,6 +39,7 @@ fn holds(is_so: bool, what: &str) -> Result<(), String> {
 
 /// All of it.
 pub(crate) fn run(threads: u64, rounds: u64) -> Result<String, String> {
+    told()?;
     one_name()?;
     up_to_the_bound()?;
     let swept = by_many(threads as usize, rounds as usize)?;
@@ -48,6 +49,35 @@ pub(crate) fn run(threads: u64, rounds: u64) -> Result<String, String> {
         "history goes on, {KEPT_MAX} at most; {swept} sweeps by name while {threads} threads \
          kept, replaced and removed"
     ))
+}
+
+/// Whom threads wait for is what the file was told for the sweep, in order and not too much.
+fn told() -> Result<(), String> {
+    let device = loaded("filter w on thread { where waits_for == 7 emit tid, waits_on }")?;
+    let wait = |tid, is_known| Wait {
+        tid,
+        is_known,
+        waits_on: 5,
+        waits_for: 7,
+        wait_class: 1,
+        cycle_id: 0,
+        cycle_length: 0,
+    };
+    let stats = sweep(&device)?;
+    holds(stats.unreadable == stats.visited, "what was not told is not known")?;
+    device.set_waits(&[wait(1, 1), wait(2, 0)]).map_err(text)?;
+    let stats = sweep(&device)?;
+    holds((stats.matched, stats.unreadable) == (1, 1), "one waits, of one it is not known")?;
+    let stats = sweep(&device)?;
+    holds(stats.unreadable == stats.visited, "it was told for one sweep")?;
+    device.set_waits(&[]).map_err(text)?;
+    let stats = sweep(&device)?;
+    holds((stats.matched, stats.unreadable) == (0, 0), "nobody waits")?;
+    for wrong in [[wait(2, 1), wait(1, 1)], [wait(1, 1), wait(1, 1)]] {
+        refused(device.set_waits(&wrong), libc::EINVAL, "threads out of order")?;
+    }
+    let many: Vec<Wait> = (0..=u64::from(WAITS_MAX)).map(|tid| wait(tid, 1)).collect();
+    refused(device.set_waits(&many), libc::E2BIG, "too many threads")
 }
 
 /// What one has found out the next knows; what is gone is gone.

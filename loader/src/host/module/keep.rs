@@ -91,10 +91,8 @@ impl Keeper for ModuleHost {
         let (file, Description { meta, finish, block }) = self.attached(name)?;
         let foreign = |reason| LoadError::Name { name: name.to_owned(), reason };
         let groups = GroupedFilter::new(&meta.filter, &finish, &block).map_err(foreign)?;
-        let filter = &meta.filter;
-        let output = filter.group.as_ref().map_or(filter.record.size, |group| group.size);
-        let (filter, output_size) = (filter.name.clone(), output as usize);
-        Ok((meta, Box::new(ModuleSession { filter, file, output_size, groups })))
+        let session = ModuleSession::new(&meta.filter, file, groups);
+        Ok((meta, Box::new(session)))
     }
 
     fn unload(&self, name: &str) -> Result<(), LoadError> {
