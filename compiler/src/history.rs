@@ -6,12 +6,16 @@
 //! **Invariant**: nothing here can overflow: a value has at most 62 bits, its fraction
 //! included, so that a difference has 63 and a variance 126.
 
-pub(crate) use kernel_vm::arith::WEIGHT_ONE as ONE;
-
-use kernel_vm::arith::DECAY_COEFFICIENTS;
-
 use crate::arith::routines::{not_zero, wide_product};
 use crate::lir::{AluOp, Base, Cond, Function, Op, Routine, VReg};
+
+/// One, as a weight.
+pub(crate) const ONE: i64 = 1 << 32;
+
+/// The coefficients of `2^-f = 1 - f (a1 - f (a2 - …))` for `f` from 0 to 1, scaled by 2^32:
+/// off by less than 2^-30.
+pub(crate) const DECAY_COEFFICIENTS: [i64; 7] =
+    [2977044471, 1031764939, 238387495, 41304489, 5712048, 639488, 48550];
 
 /// Bits after the point of the number of which [`root`] guesses the root.
 const PART_BITS: i64 = 30;

@@ -121,6 +121,7 @@ struct kfilter {
 	struct kfilter_records *records;
 	struct kfilter_waits *waits;
 	bool emitted;
+	unsigned int lock_waits;	/* that are left, of half a millisecond each */
 	struct kfilter_shares shares;
 	struct kfilter_key *keys;	/* of the objects of the process at hand */
 	u32 keys_used;

@@ -3,7 +3,7 @@
  * The mappings of a process: one by one, or added up.
  *
  * The lock of an address space is waited for, and not for long: one that somebody keeps
- * makes the row unreadable, and does not hold the sweep up. The caller sleeps nowhere else
+ * makes the row unreadable, and many together hold a sweep up for a fifth of a second. The caller sleeps nowhere else
  * with it, and holds no RCU.
  */
 #include <linux/delay.h>
@@ -14,17 +14,17 @@
 
 #include "kfilter.h"
 
-/* Half a millisecond each, at least. */
-#define LOCK_TRIES_MAX 20
+#define LOCK_WAITS_MAX 20
 #define LOOKS_A_TURN 64
 
-static bool lock_mappings(struct mm_struct *mm)
+static bool lock_mappings(struct kfilter *kf, struct mm_struct *mm)
 {
-	unsigned int tries = 0;
+	unsigned int waits = 0;
 
 	while (!mmap_read_trylock(mm)) {
-		if (++tries == LOCK_TRIES_MAX || fatal_signal_pending(current))
+		if (waits++ == LOCK_WAITS_MAX || !kf->lock_waits || fatal_signal_pending(current))
 			return false;
+		kf->lock_waits--;
 		usleep_range(500, 1000);
 	}
 	return true;
@@ -58,7 +58,7 @@ int kfilter_next_mappings(struct kfilter *kf, struct task_struct *task, unsigned
 
 	if (!mm)
 		return 0;
-	if (lock_mappings(mm)) {
+	if (lock_mappings(kf, mm)) {
 		count = collect(kf, mm, address);
 		mmap_read_unlock(mm);
 	}
@@ -136,15 +136,15 @@ void kfilter_share(struct kfilter *kf, struct task_struct *task)
 	unsigned int looks = 0;
 	struct mm_struct *mm;
 
-	/* Threads come one after the other, and share it all. */
-	if (kf->shares.process == task->tgid && kf->shares.known)
+	/* Threads mostly come one after the other, and share it all. */
+	if (kf->shares.process == task->tgid)
 		return;
 	kf->shares = (struct kfilter_shares) { .known = true };
 	kf->keys_used = 0;
 	mm = get_task_mm(task);
 	if (!mm)
 		return;
-	if (lock_mappings(mm)) {
+	if (lock_mappings(kf, mm)) {
 		for (vma = find_vma(mm, 0); vma; vma = find_vma(mm, vma->vm_end)) {
 			add(kf, vma);
 			if (!(++looks % LOOKS_A_TURN))
@@ -152,9 +152,9 @@ void kfilter_share(struct kfilter *kf, struct task_struct *task)
 		}
 		mmap_read_unlock(mm);
 		count_objects(kf);
-		kf->shares.process = task->tgid;
 	} else {
 		kf->shares.known = false;
 	}
+	kf->shares.process = task->tgid;
 	mmput(mm);
 }

@@ -21,6 +21,8 @@
 
 /* Numbers that are looked at in one chunk, rows or not. */
 #define LOOKS_A_CHUNK 1024
+/* For address spaces that are locked. */
+#define LOCK_WAITS_A_SWEEP 200
 
 int32_t kfilter_emit(void *context, const uint8_t *record, size_t length)
 {
@@ -257,6 +259,7 @@ int kfilter_sweep(struct kfilter *kf, struct kfilter_records *records,
 	records->used = 0;
 	kf->history.at = &kf->history.first;
 	kf->shares = (struct kfilter_shares) { 0 };
+	kf->lock_waits = LOCK_WAITS_A_SWEEP;
 	while (more) {
 		int error = walk(kf, &next, &more);
 

@@ -3,9 +3,8 @@
 //! Scaling a value (a rate, a percentage, a unit) multiplies before it divides, and the product
 //! of two 64-bit numbers has 128 bits. Written in insns that is two thirds of a filter, and the
 //! verifier's time with it; so it is a helper, and this is what the helper does on every host.
-//! So is the weight of what lies some time back, which histories take for each row.
 //!
-//! **Invariant**: any numbers have a result, and it is reached in a bounded time.
+//! **Invariant**: any three numbers have a result, and it is reached in a bounded time.
 
 /// `a * b / c` on the exact product, toward zero; the nearest number where the quotient has
 /// none, and 0 where `c` is 0.
@@ -50,46 +49,9 @@ pub const fn mul_div(a: i64, b: i64, c: i64) -> i64 {
     }
 }
 
-/// One, as a weight: weights have 32 bits after the point.
-pub const WEIGHT_ONE: i64 = 1 << 32;
-
-/// The coefficients of `2^-f = 1 - f (a1 - f (a2 - …))` for `f` from 0 to 1, scaled by 2^32:
-/// off by less than 2^-30.
-pub const DECAY_COEFFICIENTS: [i64; 7] =
-    [2977044471, 1031764939, 238387495, 41304489, 5712048, 639488, 48550];
-
-/// The weight `2^(-dt / half_life)`: all of it when no time has passed, none when there is no
-/// half life or it has passed more than 32 times.
-#[must_use]
-#[inline(never)]
-pub fn decay(dt: i64, half_life: i64) -> i64 {
-    if dt <= 0 {
-        return WEIGHT_ONE;
-    }
-    if half_life <= 0 {
-        return 0;
-    }
-    let (dt, half_life) = (dt.cast_unsigned(), half_life.cast_unsigned());
-    let halvings = dt.checked_div(half_life).unwrap_or(u64::MAX);
-    if halvings > 32 {
-        return 0;
-    }
-    // The part of a half life that is left over, by numbers that leave 32 bits for its fraction.
-    let rest = dt.wrapping_sub(halvings.wrapping_mul(half_life));
-    let beyond = 32_u32.saturating_sub(half_life.leading_zeros());
-    let fraction = ((rest >> beyond) << 32).checked_div(half_life >> beyond).unwrap_or(0);
-    let [rising @ .., last] = DECAY_COEFFICIENTS;
-    let mut sum = last.cast_unsigned();
-    for coefficient in rising.iter().rev().chain([&WEIGHT_ONE]) {
-        let part = sum.wrapping_mul(fraction) >> 32;
-        sum = coefficient.cast_unsigned().wrapping_sub(part);
-    }
-    (sum >> halvings).cast_signed()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{WEIGHT_ONE, decay, mul_div};
+    use super::mul_div;
     use crate::isa::scatter;
 
     /// The same in 128 bits.
@@ -137,34 +99,6 @@ mod tests {
             };
             let (a, b, c) = (number(), number(), number());
             assert_eq!(mul_div(a, b, c), exact(a, b, c), "{a} * {b} / {c}");
-        }
-    }
-
-    #[test]
-    fn a_weight_halves_with_each_half_life() {
-        for half_life in [1, 3, 10_000_000_000, i64::MAX / 40] {
-            for halvings in 0..=32 {
-                assert_eq!(decay(half_life * halvings, half_life), WEIGHT_ONE >> halvings);
-            }
-            assert_eq!(decay(half_life * 33, half_life), 0);
-        }
-        assert_eq!((decay(-1, 0), decay(0, 7), decay(1, 0)), (WEIGHT_ONE, WEIGHT_ONE, 0));
-        assert_eq!((decay(1, -1), decay(i64::MAX, i64::MIN)), (0, 0));
-    }
-
-    /// Against the function itself, and it never rises.
-    #[test]
-    fn a_weight_is_that_of_the_real_function() {
-        let mut random = 7;
-        for _ in 0..100_000 {
-            let half_life = (scatter(&mut random) >> 2 >> (scatter(&mut random) % 60)).max(1);
-            let part = (scatter(&mut random) >> 12) as f64 / (1_u64 << 52) as f64;
-            let dt = (half_life as f64 * part) as i64;
-            let half_life = half_life.cast_signed();
-            let real = (-(dt as f64) / half_life as f64).exp2() * 4_294_967_296.0;
-            let found = decay(dt, half_life);
-            assert!((found as f64 - real).abs() < 6.0, "{dt} / {half_life}: {found}, not {real}");
-            assert!(decay(dt.saturating_add(half_life), half_life) <= found);
         }
     }
 }

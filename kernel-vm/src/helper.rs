@@ -107,6 +107,4 @@ helpers! {
     WaitsFor = 0x6b67, "waits_for", [Scalar] -> Scalar, 20;
     /// `a * b / c` on the exact product, saturated: [`crate::arith::mul_div`].
     MulDiv = 0x6b68, "mul_div", [Scalar, Scalar, Scalar] -> Scalar, 20;
-    /// `2^(-dt / half_life)` as a weight: [`crate::arith::decay`].
-    Decay = 0x6b69, "decay", [Scalar, Scalar] -> Scalar, 20;
 }

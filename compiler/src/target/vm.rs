@@ -38,8 +38,7 @@ pub fn compile(filter: &Filter, plan: &Plan, stage: Stage) -> Result<Program, Ju
 const fn helper(routine: Routine) -> Option<Helper> {
     match routine {
         Routine::MulDiv => Some(Helper::MulDiv),
-        Routine::Decay => Some(Helper::Decay),
-        Routine::Spread | Routine::Root => None,
+        Routine::Decay | Routine::Spread | Routine::Root => None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::memory::Region;
 use super::{FaultKind, Machine, Step};
-use crate::arith::{decay, mul_div};
+use crate::arith::mul_div;
 use crate::helper::Helper;
 use crate::isa::Reg;
 use crate::run::Host;
@@ -160,10 +160,6 @@ impl<H: Host> Machine<'_, '_, '_, H> {
             Helper::MulDiv => {
                 let [a, b, c] = [self.get(Reg::R1)?, self.get(Reg::R2)?, self.get(Reg::R3)?];
                 mul_div(a.cast_signed(), b.cast_signed(), c.cast_signed()).cast_unsigned()
-            }
-            Helper::Decay => {
-                let [dt, half_life] = [self.get(Reg::R1)?, self.get(Reg::R2)?];
-                decay(dt.cast_signed(), half_life.cast_signed()).cast_unsigned()
             }
             Helper::MapLookup => {
                 let (index, key, length) = self.map_key()?;

@@ -40,10 +40,9 @@ impl Generator {
     }
 
     pub(super) fn time(&mut self) {
-        let (helper, args): (_, &[Reg]) = match self.below(5) {
+        let (helper, args): (_, &[Reg]) = match self.below(4) {
             0 | 1 => (Helper::BootTime, &[]),
             2 => (Helper::WaitsFor, &[Reg::R1]),
-            3 => (Helper::Decay, &[Reg::R1, Reg::R2]),
             _ => (Helper::MulDiv, &[Reg::R1, Reg::R2, Reg::R3]),
         };
         for &arg in args {

@@ -2,7 +2,7 @@
 
 use super::raw;
 use super::{Env, FRAMES, Host, RunError, Stack};
-use crate::arith::{decay, mul_div};
+use crate::arith::mul_div;
 use crate::helper::Helper;
 use crate::map::Map;
 use crate::verify::{STACK_BYTES, Spec};
@@ -141,7 +141,6 @@ impl<'s> Calls<'s> {
             Helper::MulDiv => {
                 mul_div(r1.cast_signed(), r2.cast_signed(), r3.cast_signed()).cast_unsigned()
             }
-            Helper::Decay => decay(r1.cast_signed(), r2.cast_signed()).cast_unsigned(),
             Helper::MapLookup => {
                 let (map, key, values) = map_and_key(env, r1, r2)?;
                 map.find(key).map_or(0, |place| values.wrapping_add(offset(map, place)))

@@ -225,16 +225,6 @@ fn products_are_divided_exactly() {
     assert_eq!(scaled("7", "3", "0"), Ok(0));
 }
 
-#[test]
-fn what_lies_back_has_its_weight() {
-    let weight = |dt: &str, half_life: &str| {
-        run(&std::format!("r1 = {dt} ll\n r2 = {half_life} ll\n call decay\n exit")).r0
-    };
-    assert_eq!(weight("7", "7"), Ok(1 << 31));
-    assert_eq!(weight("-7", "7"), Ok(1 << 32));
-    assert_eq!(weight("7", "0"), Ok(0));
-}
-
 /// Every fused pair, with its registers the same and not, against the loop.
 #[cfg(feature = "threaded")]
 #[test]

@@ -183,7 +183,15 @@ impl Session for ModuleSession {
         let sweeping = || LoadError::syscall(format!("sweeping with filter `{}`", self.filter));
         let mut bytes = Vec::new();
         if self.needs_waits {
-            self.file.set_waits(&waits()).map_err(sweeping())?;
+            self.file.set_waits(&waits()).map_err(|error| match error.errno {
+                Errno(libc::EXDEV) => LoadError::Missing {
+                    what: "the first pid namespace".to_owned(),
+                    why: "the loader reads whom threads wait for, and sees another one's"
+                        .to_owned(),
+                    way_out: "run it outside of the container, or use --host bpf".to_owned(),
+                },
+                _ => sweeping()(error),
+            })?;
         }
         self.file.sweep(&mut bytes).map_err(sweeping())?;
         let mut stats = self.file.stats().map_err(sweeping())?;

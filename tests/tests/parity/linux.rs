@@ -3,8 +3,8 @@
 //! Row, state and parameters are values of array maps, so that Linux knows their sizes as our
 //! verifier does; the first and the last are read only for programs. The program becomes a
 //! function, called by a few insns that hand it those addresses and keep its result. Helpers
-//! keep their numbers where Linux has them: `emit` becomes `bpf_ringbuf_output`; `waits_for`,
-//! `mul_div` and `decay` a function of Linux that takes nothing, behind products that refuse what is no number.
+//! keep their numbers where Linux has them: `emit` becomes `bpf_ringbuf_output`; `waits_for` and
+//! `mul_div` a function of Linux that takes nothing, behind products that refuse what is no number.
 
 use kernel_vm::generate::{MAPS, SPEC};
 use kernel_vm::helper::Helper;
@@ -272,9 +272,6 @@ impl Linux {
             Insn::Call(Callee::Helper(id)) if id == Helper::WaitsFor.id() => numbers(&[Reg::R1]),
             Insn::Call(Callee::Helper(id)) if id == Helper::MulDiv.id() => {
                 numbers(&[Reg::R1, Reg::R2, Reg::R3])
-            }
-            Insn::Call(Callee::Helper(id)) if id == Helper::Decay.id() => {
-                numbers(&[Reg::R1, Reg::R2])
             }
             insn @ (Insn::Alu { .. }
             | Insn::Mov { .. }

@@ -100,11 +100,6 @@ impl Machine {
                     regs[0] = super::reference::mul_div(a, b, c) as u64;
                     regs[1..6].fill(0xbad_bad);
                 }
-                5 if op == 0x85 && imm == Helper::Decay.id() => {
-                    let [dt, half_life] = [1, 2].map(|reg| i128::from(regs[reg] as i64));
-                    regs[0] = super::reference::decay(dt, half_life) as u64;
-                    regs[1..6].fill(0xbad_bad);
-                }
                 5 if op == 0x85 => {
                     let (address, bytes) = (regs[1], regs[2] as usize);
                     let record = self.at(address, bytes).ok_or_else(|| fault("bad record"))?;
