@@ -34,6 +34,7 @@ const OP_END: u8 = 0xd0;
 const OP_CALL: u8 = 0x85;
 const OP_EXIT: u8 = 0x95;
 const OP_JA: u8 = 0x05;
+const OP_MAY_GOTO: u8 = 0xe5;
 const OP_LDDW: u8 = 0x18;
 /// `src` of a call that goes to a subprogram of the object.
 const CALL_SUBPROG: u8 = 1;
@@ -272,6 +273,12 @@ impl Asm {
     /// Goes to `to` if the low halves compare so.
     pub fn jump32_if_imm(&mut self, cond: Cond, dst: Reg, imm: i32, to: Label) {
         self.jump_slot(CLASS_JMP32 | cond.bits(), dst, R0, imm, to);
+    }
+
+    /// Goes to `to` if the kernel has had enough of the loop that begins here: with it, a loop need
+    /// not be seen to end.
+    pub fn may_leave(&mut self, to: Label) {
+        self.jump_slot(OP_MAY_GOTO, R0, R0, 0, to);
     }
 
     /// Calls the helper with number `id`.

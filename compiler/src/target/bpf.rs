@@ -137,6 +137,9 @@ pub fn compile(filter: &Filter, plan: &Plan, rodata: u32, bss: u32) -> Result<Sw
     let buffer = plan.group.as_ref().map_or(0, groups::Groups::buffer_bytes);
     let body = lower(filter, plan, Host::Bpf, Stage::Rows, sweep::RESERVED - buffer);
     let (records, state) = (records_map(&filter.name), state_map(&filter.name));
+    let kept =
+        (plan.state_size > 0).then(|| ahead::State { map: state.clone(), bytes: plan.state_size });
+    let columns = columns.looking_at(&body.function, kept);
     let resident_stats = place.scratch + columns.scratch_bytes();
     let lines = lines::Lines::new(&filter.name, plan, resident_stats + RESIDENT_STATS_BYTES as u32);
     let own = resident_stats + RESIDENT_STATS_BYTES as u32 + lines.area_bytes();
@@ -188,7 +191,7 @@ pub fn compile(filter: &Filter, plan: &Plan, rodata: u32, bss: u32) -> Result<Sw
             code: sweep::program(&row, &row_by_row, &reading)?,
         });
     }
-    let mut global: Vec<(String, u8)> = columns.global().map(|name| (name, 0)).collect();
+    let mut global: Vec<(String, u8)> = columns.global().collect();
     for (function, args) in lines.functions(bss)? {
         global.push((function.name.clone(), args));
         subprograms.push(function);

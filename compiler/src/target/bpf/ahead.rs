@@ -1,71 +1,247 @@
-//! A walk over threads that does not wait for each of them in turn.
+//! A walk over tasks that does not wait for each of them in turn.
 //!
-//! The kernel links its threads in a list, and where one stands is known only when the one before
+//! The kernel links its tasks in lists, and where one stands is known only when the one before
 //! has come from memory: a walk that finds them in no cache takes as long as that many fetches one
 //! after the other. The order is much the same from one sweep to the next. So each sweep notes the
-//! addresses, and looks at the thread some places further on, as the sweep before found it: these
-//! fetches do not depend on each other and run beside the walk.
+//! addresses, and at every [`BATCH`]th task a function looks at as many of those to come, where the
+//! sweep before found them: at what the walk and the filter's columns read of each. These fetches
+//! do not depend on each other and run side by side. What is found through a pointer is looked at a
+//! batch later, when the pointer has come; the filter's state, through two of them, after another.
 //!
-//! **Invariant**: what was noted is a guess and nothing but a hint. It is only looked at, through a
-//! pointer that may be stale without harm, and what is found there is used for nothing.
+//! **Invariant**: what was noted is a guess and nothing but a hint. It is only looked at, through
+//! pointers that may be stale without harm, and what is found there is used for nothing but to look
+//! on from there in the same way.
 
-use super::columns::untrusted;
-use crate::asm::{AluOp, Asm, R0, R1, R2, R3, Reg, Size};
-use crate::code::FieldPath;
-use crate::object::{DataType, Scratch};
+use super::columns::{Hop, load, untrusted};
+use crate::asm::{AluOp, Asm, Cond, JumpTooFar, R0, R1, R2, R3, R6, R7, R8, R9, Reg, Size};
+use crate::object::{DataType, Scratch, Subprogram};
 
 /// Where the notes stand in `.bss` of each object: all of its filters share them.
 const BASE: u32 = 0;
-/// Threads that are noted; those beyond go where the first ones were, and are walked as ever.
-const THREADS: u32 = 1 << 14;
-/// How many places ahead is looked: enough for the fetches to be done by then, and few enough for
-/// what they have fetched to be still there.
-const DISTANCE: u32 = 16;
-const WORDS: u32 = 1 + THREADS + DISTANCE;
+/// Tasks that are noted; those beyond go where the first ones were, and are walked as ever.
+const TASKS: u32 = 1 << 14;
+/// Tasks that are looked at side by side: enough to wait for memory seldom, and few enough for
+/// what was fetched to be still there when the walk comes.
+const BATCH: u32 = 32;
+/// Words before the notes: which place is next, and whose signals were looked at last.
+const PLACE: i16 = 0;
+const LAST: i16 = 8;
+const NOTES: i16 = 16;
+/// How many places ahead a step looks that looks at one task.
+const BESIDE: i16 = 16;
+/// How many batches ahead the farthest look is.
+const STAGES_MAX: u32 = 3;
+const WORDS: u32 = NOTES as u32 / 8 + TASKS + BATCH * (1 + STAGES_MAX);
 /// Bytes of `.bss` that the notes take.
 pub const BYTES: u32 = WORDS * 8;
+/// Tasks that are looked at between two ends of the loop where each takes little else.
+const UNROLLED: u32 = 4;
+/// Bytes that come from memory together.
+const LINE_BYTES: u32 = 64;
 
-/// Which list is walked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Walk {
-    /// That of processes.
-    Processes,
-    /// Those of the threads of each process.
-    Threads,
+/// What a walk and a filter's columns read of each task.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sights {
+    /// Members of the task.
+    pub(super) task: Vec<Hop>,
+    /// The same, which are read of one task of each process.
+    pub(super) process: Vec<Hop>,
+    /// Pointers of the task, and members behind them.
+    pub(super) behind: Vec<(Hop, Hop)>,
+    /// The same, which are read of one task of each process.
+    pub(super) behind_process: Vec<(Hop, Hop)>,
+    /// The filter's state of each task.
+    pub(super) state: Option<State>,
 }
 
-/// The variable of the notes: which place is next, then the addresses.
+/// A filter's state of each task.
+#[derive(Clone, Debug)]
+pub(super) struct State {
+    /// The map that holds it.
+    pub(super) map: String,
+    /// Its size.
+    pub(super) bytes: u32,
+}
+
+/// Where each list goes on: that of processes and that of the threads of each.
+pub(super) const PROCESSES: Hop = ("task_struct", &["tasks", "next"]);
+pub(super) const THREADS: Hop = ("task_struct", &["thread_node", "next"]);
+pub(super) const SIGNAL: Hop = ("task_struct", &["signal"]);
+const STORAGE: Hop = ("task_struct", &["bpf_storage"]);
+const CACHE: Hop = ("bpf_local_storage", &["cache", "0"]);
+
+/// The variable of the notes.
 pub fn variable() -> Scratch {
-    Scratch { name: "threads_ahead".to_owned(), offset: BASE, ty: DataType::words(WORDS) }
+    Scratch { name: "tasks_ahead".to_owned(), offset: BASE, ty: DataType::words(WORDS) }
 }
 
 /// A walk begins. Loses `r1`.
 pub(super) fn start(asm: &mut Asm) {
     asm.load_data(R1, ".bss", BASE);
-    asm.store_imm(Size::Dw, R1, 0, 0);
+    asm.store_imm(Size::Dw, R1, PLACE, 0);
 }
 
-/// The walk has come to the task in `task`, a register that calls keep: looks ahead. Loses
-/// `r0` to `r5`.
-pub(super) fn step(asm: &mut Asm, task: Reg, walk: Walk) {
-    asm.load_data(R1, ".bss", BASE);
-    asm.load(Size::Dw, R2, R1, 0);
-    asm.mov(R3, R2);
-    asm.alu_imm(AluOp::Add, R3, 1);
-    asm.store(Size::Dw, R1, 0, R3);
-    asm.alu_imm(AluOp::And, R2, (THREADS - 1).cast_signed());
-    asm.alu_imm(AluOp::Lsh, R2, 3);
-    asm.alu(AluOp::Add, R1, R2);
-    asm.store(Size::Dw, R1, 8, task);
-    asm.load(Size::Dw, R1, R1, 8 + 8 * DISTANCE as i16);
+/// The walk has come to the task in `task`, not one of `r1` to `r5`: notes it, and looks ahead
+/// if it is time. Loses `r0` to `r5`.
+pub(super) fn step(asm: &mut Asm, task: Reg, function: &str) {
+    let done = asm.label();
+    note(asm, task);
+    asm.jump_if_imm(Cond::Set, R1, (BATCH - 1).cast_signed(), done);
+    asm.call_subprog(function);
+    asm.bind(done);
+}
+
+/// The same for a walk over threads that itself reads much of each, among which a batch would only
+/// stand in the way: looks at one thread at each step.
+pub(super) fn step_beside(asm: &mut Asm, task: Reg) {
+    note(asm, task);
+    asm.load(Size::Dw, R1, R2, NOTES + 8 * BESIDE);
     untrusted(asm, "task_struct");
-    // The lines that the kernel's walk goes through.
-    let links: &[&'static [&'static str]] = match walk {
-        Walk::Processes => &[&["tasks", "next"]],
-        Walk::Threads => &[&["thread_node", "next"], &["signal"]],
-    };
-    for link in links {
-        let path = FieldPath { root: "task_struct", path: link.to_vec() };
-        asm.load_field(Size::Dw, R1, R0, path);
+    for hop in [THREADS, SIGNAL] {
+        load(asm, R1, R0, hop);
+    }
+}
+
+/// Notes the task; `r1 =` its place, `r2 =` the notes from there on. Loses `r3`.
+fn note(asm: &mut Asm, task: Reg) {
+    asm.load_data(R2, ".bss", BASE);
+    asm.load(Size::Dw, R1, R2, PLACE);
+    asm.mov(R3, R1);
+    asm.alu_imm(AluOp::Add, R3, 1);
+    asm.store(Size::Dw, R2, PLACE, R3);
+    note_of(asm, R2, R1, R3);
+    asm.store(Size::Dw, R2, NOTES, task);
+}
+
+/// Moves `base`, the notes, to the place in `place`, by way of `with`.
+fn note_of(asm: &mut Asm, base: Reg, place: Reg, with: Reg) {
+    asm.alu_imm(AluOp::And, place, (TASKS - 1).cast_signed());
+    asm.mov(with, place);
+    asm.alu_imm(AluOp::Lsh, with, 3);
+    asm.alu(AluOp::Add, base, with);
+}
+
+/// `u64 ahead(place)`: looks at a batch of the tasks to come behind that place, which is the first
+/// of a batch.
+pub(super) fn subprogram(name: String, sights: &Sights) -> Result<Subprogram, JumpTooFar> {
+    let stages = sights.stages();
+    let unrolled = if stages == 1 { UNROLLED } else { 1 };
+    let mut asm = Asm::new();
+    let (next, end) = (asm.label(), asm.label());
+    asm.mov(R7, R1);
+    if let Some(state) = &sights.state {
+        // Which entry of each task's cache is the filter's.
+        asm.load_map(R1, &state.map);
+        untrusted(&mut asm, "bpf_local_storage_map");
+        load(&mut asm, R8, R0, ("bpf_local_storage_map", &["cache_idx"]));
+        asm.alu_imm(AluOp::Lsh, R8, 3);
+    }
+    asm.bind(next);
+    // To the kernel's verifier the place is any number, so that it follows one round, not all.
+    asm.may_leave(end);
+    asm.load_data(R6, ".bss", BASE);
+    asm.mov(R1, R7);
+    note_of(&mut asm, R6, R1, R3);
+    for task in 0..unrolled {
+        for stage in 0..stages {
+            let place = task + BATCH * (stages - stage);
+            asm.load(Size::Dw, R1, R6, NOTES + 8 * place as i16);
+            if task == 0 && stage == 0 {
+                // The first sweep has nothing to go by.
+                asm.jump_if_imm(Cond::Eq, R1, 0, end);
+            }
+            untrusted(&mut asm, "task_struct");
+            match stage {
+                0 => look_at(&mut asm, sights),
+                1 => look_behind(&mut asm, sights),
+                _ => look_at_state(&mut asm, sights),
+            }
+        }
+    }
+    asm.alu_imm(AluOp::Add, R7, unrolled.cast_signed());
+    asm.jump_if_imm(Cond::Set, R7, (BATCH - 1).cast_signed(), next);
+    asm.bind(end);
+    asm.load_imm(R0, 0);
+    asm.exit();
+    Ok(Subprogram { name, code: asm.finish()? })
+}
+
+impl Sights {
+    /// One more than the pointers on the longest way to what is looked at.
+    fn stages(&self) -> u32 {
+        let nothing_behind =
+            self.process.is_empty() && self.behind.is_empty() && self.behind_process.is_empty();
+        match self.state {
+            Some(_) => STAGES_MAX,
+            None if nothing_behind => 1,
+            None => 2,
+        }
+    }
+}
+
+/// Looks at the task in `r0` itself.
+fn look_at(asm: &mut Asm, sights: &Sights) {
+    let mut all = sights.task.clone();
+    all.push(SIGNAL);
+    all.extend(sights.behind.iter().chain(&sights.behind_process).map(|(pointer, _)| pointer));
+    all.extend(sights.state.as_ref().map(|_| STORAGE));
+    for (index, &hop) in all.iter().enumerate() {
+        if !all[..index].contains(&hop) {
+            load(asm, R1, R0, hop);
+        }
+    }
+}
+
+/// Looks at what pointers of the task in `r0` lead to, and what is to be seen once a process.
+fn look_behind(asm: &mut Asm, sights: &Sights) {
+    look_through(asm, &sights.behind);
+    if !sights.process.is_empty() || !sights.behind_process.is_empty() {
+        let same = asm.label();
+        load(asm, R1, R0, SIGNAL);
+        asm.load_data(R2, ".bss", BASE);
+        asm.load(Size::Dw, R3, R2, LAST);
+        asm.jump_if(Cond::Eq, R1, R3, same);
+        asm.store(Size::Dw, R2, LAST, R1);
+        for &hop in &sights.process {
+            load(asm, R1, R0, hop);
+        }
+        look_through(asm, &sights.behind_process);
+        asm.bind(same);
+    }
+    if sights.state.is_some() {
+        load_cache(asm);
+        load(asm, R1, R0, CACHE);
+    }
+}
+
+fn look_through(asm: &mut Asm, ways: &[(Hop, Hop)]) {
+    let mut at = None;
+    for &(pointer, member) in ways {
+        if at != Some(pointer) {
+            load(asm, R1, R0, pointer);
+            at = Some(pointer);
+        }
+        load(asm, R2, R1, member);
+    }
+}
+
+/// `r0 =` the cache of the storage of the task in `r0`, as if the filter's entry were its first.
+fn load_cache(asm: &mut Asm) {
+    load(asm, R1, R0, STORAGE);
+    asm.alu(AluOp::Add, R1, R8);
+    untrusted(asm, "bpf_local_storage");
+}
+
+/// Looks at the filter's state of the task in `r0`.
+fn look_at_state(asm: &mut Asm, sights: &Sights) {
+    // A pointer stands before it.
+    let bytes = sights.state.as_ref().map_or(0, |state| 8 + state.bytes);
+    load_cache(asm);
+    load(asm, R9, R0, CACHE);
+    for line in 0..bytes.div_ceil(LINE_BYTES) {
+        asm.mov(R1, R9);
+        asm.alu_imm(AluOp::Add, R1, (line * LINE_BYTES).cast_signed());
+        untrusted(asm, "bpf_local_storage_data");
+        load(asm, R1, R0, ("bpf_local_storage_data", &["smap"]));
     }
 }

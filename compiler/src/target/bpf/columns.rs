@@ -13,6 +13,7 @@
 //! **Invariant**: `load` finds the row's task in `r6` and changes no register but `dst` and
 //! `r0`, unless [`Columns::clobbers`] says that `r0` to `r5` are lost as well.
 
+mod ahead;
 mod cputime;
 mod field;
 mod files;
@@ -31,12 +32,15 @@ mod waits;
 
 use kernel_vm::schema::{Column, Table};
 
+pub(super) use self::field::{Hop, load};
 use self::group::Group;
 pub use self::passes::{Moment, Pass};
 use self::paths::Found;
+use super::ahead::{Sights, State, subprogram};
 use super::kernel_types;
 use crate::asm::{Asm, Cond, JumpTooFar, Label, R0, R1, R2, R6, Reg, Size};
 use crate::code::{FieldPath, RelocKind};
+use crate::lir::Function;
 use crate::object::{DataType, Map, Scratch, Subprogram};
 
 /// Where on the stack the sweep's skeleton keeps the task as its iterator gave it, for
@@ -78,6 +82,7 @@ pub struct Columns {
     found: Vec<Found>,
     groups: Vec<Group>,
     place: Place,
+    sights: Sights,
     only_waiting: bool,
     classic: bool,
 }
@@ -107,12 +112,14 @@ impl Columns {
                 needed(group) || (group == Group::Row && by_others)
             })
             .collect();
+        let sights = ahead::of_walk(table, needed(Group::Sums));
         Self {
             filter: filter.to_owned(),
             table,
             found,
             groups,
             place,
+            sights,
             only_waiting: false,
             classic: false,
         }
@@ -150,6 +157,13 @@ impl Columns {
     /// [`untrusted`]; before there was trust in pointers there was nothing to lose.
     fn untrusted(&self, asm: &mut Asm, name: &'static str) {
         if self.classic { asm.mov(R0, R1) } else { untrusted(asm, name) }
+    }
+
+    /// For rows of this code, which keep this state: the walk over tasks looks at both ahead.
+    pub(super) fn looking_at(mut self, row: &Function, state: Option<State>) -> Self {
+        ahead::add_columns(self.table, row, &mut self.sights);
+        self.sights.state = state;
+        self
     }
 
     /// Whether the sweep visits only threads that wait for a lock.
@@ -199,15 +213,25 @@ impl Columns {
     /// When a jump is too long, which no function here comes near.
     pub fn subprograms(&self) -> Result<Vec<Subprogram>, JumpTooFar> {
         let mut all = Vec::new();
+        if self.walks_tasks() {
+            all.push(subprogram(self.looks_ahead(), &self.sights)?);
+        }
         for group in &self.groups {
             all.extend(group.subprograms(self)?);
         }
         Ok(all)
     }
 
-    /// Names of those functions that are global, which take nothing.
-    pub fn global(&self) -> impl Iterator<Item = String> {
-        self.groups.iter().filter_map(|group| group.global(self))
+    /// Names of those functions that are global, and how many numbers they take.
+    pub fn global(&self) -> impl Iterator<Item = (String, u8)> {
+        let ahead = self.walks_tasks().then(|| (self.looks_ahead(), 1));
+        let of_groups = self.groups.iter().filter_map(|group| group.global(self));
+        ahead.into_iter().chain(of_groups.map(|name| (name, 0)))
+    }
+
+    /// Whether its sweep goes over tasks itself.
+    const fn walks_tasks(&self) -> bool {
+        !self.only_waiting && !self.classic
     }
 
     /// Code for the start of a sweep, outside the RCU lock. Loses `r0` to `r9`.
@@ -277,6 +301,11 @@ impl Columns {
 
     fn layout(&self) -> group::Layout<'_> {
         group::Layout::new(self)
+    }
+
+    /// The name of the function that looks ahead of that walk.
+    pub(super) fn looks_ahead(&self) -> String {
+        self.symbol("ahead")
     }
 
     /// The name of one of the columns' own functions.

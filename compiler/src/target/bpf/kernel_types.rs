@@ -114,6 +114,7 @@ pub const KERNEL_STRUCTS: &[KernelStruct] = &[
             ("signal", Kind::Pointer("signal_struct")),
             ("ioac", Kind::Struct("task_io_accounting")),
             ("cgroups", Kind::Pointer("css_set")),
+            ("bpf_storage", Kind::Pointer("bpf_local_storage")),
         ],
     ),
     // Before 5.14 the state was `state` and a long.
@@ -240,6 +241,13 @@ pub const KERNEL_STRUCTS: &[KernelStruct] = &[
             ("vm_file", Kind::Pointer("file")),
         ],
     ),
+    // What a task's storage is found through.
+    layout(
+        "bpf_local_storage",
+        &[("cache", Kind::Array(&Kind::Pointer("bpf_local_storage_data"), 16))],
+    ),
+    layout("bpf_local_storage_data", &[("smap", Kind::Pointer("bpf_local_storage_map"))]),
+    layout("bpf_local_storage_map", &[("cache_idx", U16)]),
     layout("bpf_array", &[("pptrs", Kind::Array(&Kind::Memory, 1))]),
     // User registers, as x86 saves them.
     layout(

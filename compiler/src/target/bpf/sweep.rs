@@ -135,7 +135,7 @@ pub(super) fn program(
     if columns.visits_only_waiting() {
         columns.visit_waiting(&mut asm, ITERATOR, task);
     } else {
-        iterate(&mut asm, *table, &emptied, task);
+        iterate(&mut asm, *table, &emptied, &columns.looks_ahead(), task);
     }
     if let Some(groups) = names.groups {
         groups.finish(&mut asm, names);
@@ -203,12 +203,10 @@ fn pointers(function: &Function) -> Vec<VReg> {
 
 /// Runs `body` for each task but the idle one, in `r6`. The slots `emptied` are so before: an address that is
 /// left there by the row before would make another stack of it.
-fn iterate(asm: &mut Asm, table: Table, emptied: &[i32], body: impl FnOnce(&mut Asm)) {
-    let (flags, walk) = match table {
-        Table::Thread => (ITERATE_THREADS, ahead::Walk::Threads),
-        Table::Process | Table::File | Table::Mapping => {
-            (ITERATE_PROCESSES, ahead::Walk::Processes)
-        }
+fn iterate(asm: &mut Asm, table: Table, emptied: &[i32], ahead: &str, body: impl FnOnce(&mut Asm)) {
+    let flags = match table {
+        Table::Thread => ITERATE_THREADS,
+        Table::Process | Table::File | Table::Mapping => ITERATE_PROCESSES,
     };
     let (again, end) = (asm.label(), asm.label());
     ahead::start(asm);
@@ -228,7 +226,7 @@ fn iterate(asm: &mut Asm, table: Table, emptied: &[i32], body: impl FnOnce(&mut 
     asm.call_kfunc("bpf_iter_task_next");
     asm.jump_if_imm(Cond::Eq, R0, 0, end);
     asm.mov(R6, R0);
-    ahead::step(asm, R6, walk);
+    ahead::step(asm, R6, ahead);
     body(asm);
     asm.jump(again);
     asm.bind(end);

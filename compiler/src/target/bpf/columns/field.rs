@@ -5,7 +5,7 @@ use crate::asm::{AluOp, Asm, Reg, Size};
 use crate::code::{FieldPath, RelocKind};
 
 /// A path to a member: the struct and the members' names.
-pub(super) type Hop = (&'static str, &'static [&'static str]);
+pub(in super::super) type Hop = (&'static str, &'static [&'static str]);
 
 /// The path of `hop` for a reference.
 pub(super) fn path(hop: Hop) -> FieldPath {
@@ -16,7 +16,7 @@ pub(super) fn path(hop: Hop) -> FieldPath {
 ///
 /// # Panics
 /// When the table of kernel types lacks the member: our own bug.
-pub(super) fn load(asm: &mut Asm, dst: Reg, base: Reg, hop: Hop) {
+pub(in super::super) fn load(asm: &mut Asm, dst: Reg, base: Reg, hop: Hop) {
     let path = path(hop);
     let kind = kernel_types::member(&path).expect("columns name members of the table");
     let bytes = kind.scalar_bytes().expect("columns end in a scalar");

@@ -45,7 +45,7 @@ const OFFSETS: u32 = PER_CPU_ADDRESS + 1;
 /// Words of results that the group needs.
 pub(super) const WORDS: u32 = OFFSETS + CPUS_MAX;
 
-const MM: Hop = ("task_struct", &["mm"]);
+pub(super) const MM: Hop = ("task_struct", &["mm"]);
 const COUNT: [Hop; COUNTERS as usize] = [
     ("mm_struct", &["rss_stat", "0", "count"]),
     ("mm_struct", &["rss_stat", "1", "count"]),

@@ -4,6 +4,7 @@
 //! A thread that exits meanwhile moves its counters from one place to the other; the
 //! sequence number around that move tells, and the pass is made again.
 
+use super::super::ahead::{self, SIGNAL, Sights};
 use super::field::{self, Hop};
 use super::group::Group;
 use super::helper::{PROBE_READ_KERNEL, call_loop_of_r1, stack_address};
@@ -117,6 +118,15 @@ fn needed(found: &[Found]) -> Vec<Sum> {
     Sum::ALL.into_iter().filter(|sum| all.contains(sum)).collect()
 }
 
+/// Adds what the sums of a column read.
+pub(super) fn add_to(found: Found, sights: &mut Sights) {
+    let needed = needed(&[found]);
+    sights.task.extend(needed.iter().map(|sum| sum.of_task()));
+    let of_dead = needed.iter().map(|sum| sum.of_dead());
+    let of_process = [SEQUENCE, ("signal_struct", &["nr_threads"])].into_iter().chain(of_dead);
+    sights.behind_process.extend(of_process.map(|member| (SIGNAL, member)));
+}
+
 /// The group's functions.
 pub(super) fn subprograms(columns: &Columns) -> Result<Vec<Subprogram>, JumpTooFar> {
     let mut all = vec![sums(columns)?];
@@ -171,6 +181,7 @@ fn sums(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.call_kfunc("bpf_iter_task_next");
     asm.jump_if_imm(Cond::Eq, R0, 0, end);
     add_thread(&mut asm, needed, block, R0);
+    ahead::step(&mut asm, R0, &columns.looks_ahead());
     asm.jump(next);
     asm.bind(end);
     stack_address(&mut asm, R1, ITERATOR);

@@ -51,6 +51,20 @@ impl Special {
         }
     }
 
+    /// The members of the task that it reads.
+    pub(super) const fn members(self) -> &'static [Hop] {
+        match self {
+            Self::InnerPid | Self::ChildrenTime | Self::FileLimit => {
+                &[("task_struct", &["signal"])]
+            }
+            Self::InnerTid => &[("task_struct", &["thread_pid"])],
+            Self::Comm => &[("task_struct", &["comm", "0"])],
+            Self::State => &[("task_struct", &["__state"]), ("task_struct", &["exit_state"])],
+            Self::Processor => &[("task_struct", &["thread_info", "cpu"])],
+            Self::Age => &[("task_struct", &["start_boottime"])],
+        }
+    }
+
     /// Emits the code, as [`Columns::load`] says.
     pub(super) fn load(self, columns: &Columns, asm: &mut Asm, dst: Reg, unreadable: Label) {
         match self {
