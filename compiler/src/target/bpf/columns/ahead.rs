@@ -70,3 +70,47 @@ impl Found {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Sights, add_columns, of_walk};
+    use crate::lower::{Host, Stage, lower};
+    use crate::plan::Plan;
+
+    fn sights(source: &str) -> Sights {
+        let analysis = crate::parse_and_check(source);
+        assert!(!analysis.has_errors(), "{:?}", analysis.diagnostics);
+        let filter = crate::simplify::simplify(&analysis.filters[0]);
+        let body = lower(&filter, &Plan::new(&filter), Host::Bpf, Stage::Rows, 0);
+        let mut sights = of_walk(filter.table, false);
+        add_columns(filter.table, &body.function, &mut sights);
+        sights
+    }
+
+    fn members(sights: &Sights) -> Vec<&str> {
+        sights.task.iter().map(|hop| hop.1[0]).collect()
+    }
+
+    #[test]
+    fn what_every_row_reads_is_looked_at_and_what_is_only_emitted_is_not() {
+        let rate =
+            sights("filter f on thread { where rate(cpu_time) > 1% emit tid, comm, policy }");
+        assert_eq!(members(&rate), ["thread_node", "se"]);
+        let both = sights("filter f on thread { where nice < 0 and rt_priority > 5 emit tid }");
+        assert_eq!(both.task.len(), 2, "one is read only where the other holds: {both:?}");
+        let state = sights("filter f on thread { where state == disk_sleep emit tid }");
+        assert_eq!(members(&state), ["thread_node", "__state", "exit_state"]);
+    }
+
+    #[test]
+    fn what_the_tasks_of_a_process_share_is_looked_at_once() {
+        let process =
+            sights("filter f on process { where cpu_time > 1s and threads > 2 emit pid }");
+        assert_eq!(process.process.len(), 1);
+        assert!(process.behind.is_empty());
+        let behind: Vec<&str> = process.behind_process.iter().map(|way| way.1.1[0]).collect();
+        assert!(behind.contains(&"nr_threads"), "{behind:?}");
+        let owner = sights("filter f on thread { where uid == 0 emit tid }");
+        assert_eq!(owner.behind.len(), 1);
+    }
+}
