@@ -8,6 +8,10 @@
 //! do not depend on each other and run side by side. What is found through a pointer is looked at a
 //! batch later, when the pointer has come; the filter's state, through two of them, after another.
 //!
+//! That is for filters that sweep by themselves. Whoever asks for sweeps asks for one, or for one
+//! after another, when most is in the caches: there, and in walks within a sweep, each step looks at
+//! the links of one task, which takes the kernel's verifier no time and stands in nobody's way.
+//!
 //! **Invariant**: what was noted is a guess and nothing but a hint. It is only looked at, through
 //! pointers that may be stale without harm, and what is found there is used for nothing but to look
 //! on from there in the same way.
@@ -38,6 +42,15 @@ pub const BYTES: u32 = WORDS * 8;
 const UNROLLED: u32 = 4;
 /// Bytes that come from memory together.
 const LINE_BYTES: u32 = 64;
+
+/// Which list is walked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum List {
+    /// That of processes.
+    Processes,
+    /// Those of the threads of each process.
+    Threads,
+}
 
 /// What a walk and a filter's columns read of each task.
 #[derive(Clone, Debug, Default)]
@@ -81,9 +94,15 @@ pub(super) fn start(asm: &mut Asm) {
     asm.store_imm(Size::Dw, R1, PLACE, 0);
 }
 
-/// The walk has come to the task in `task`, not one of `r1` to `r5`: notes it, and looks ahead
-/// if it is time. Loses `r0` to `r5`.
-pub(super) fn step(asm: &mut Asm, task: Reg, function: &str) {
+/// The walk has come to the task in `task`, not one of `r1` to `r5`: notes it, and looks at the
+/// links of one that is to come. Loses `r0` to `r5`.
+pub(super) fn step(asm: &mut Asm, task: Reg, list: List) {
+    note(asm, task);
+    look_beside(asm, list);
+}
+
+/// The same, but looks at a batch of them whenever it is time.
+pub(super) fn step_in_batches(asm: &mut Asm, task: Reg, function: &str) {
     let done = asm.label();
     note(asm, task);
     asm.jump_if_imm(Cond::Set, R1, (BATCH - 1).cast_signed(), done);
@@ -91,13 +110,15 @@ pub(super) fn step(asm: &mut Asm, task: Reg, function: &str) {
     asm.bind(done);
 }
 
-/// The same for a walk over threads that itself reads much of each, among which a batch would only
-/// stand in the way: looks at one thread at each step.
-pub(super) fn step_beside(asm: &mut Asm, task: Reg) {
-    note(asm, task);
+/// Looks at the links of one task, some places from the notes in `r2`.
+fn look_beside(asm: &mut Asm, list: List) {
     asm.load(Size::Dw, R1, R2, NOTES + 8 * BESIDE);
     untrusted(asm, "task_struct");
-    for hop in [THREADS, SIGNAL] {
+    let links: &[Hop] = match list {
+        List::Processes => &[PROCESSES],
+        List::Threads => &[THREADS, SIGNAL],
+    };
+    for &hop in links {
         load(asm, R1, R0, hop);
     }
 }

@@ -8,6 +8,7 @@ use std::mem::offset_of;
 use kernel_vm::abi::{SweepStats, Verdict};
 use kernel_vm::schema::Table;
 
+use super::ahead::List;
 use super::columns::{CONTEXT, Columns, TASK, WALK, untrusted};
 use super::groups::Groups;
 use super::lines::{Lines, TAKEN};
@@ -135,7 +136,8 @@ pub(super) fn program(
     if columns.visits_only_waiting() {
         columns.visit_waiting(&mut asm, ITERATOR, task);
     } else {
-        iterate(&mut asm, *table, &emptied, &columns.looks_ahead(), task);
+        let batches = (names.way == Way::Tick).then(|| columns.looks_ahead());
+        iterate(&mut asm, *table, &emptied, batches, task);
     }
     if let Some(groups) = names.groups {
         groups.finish(&mut asm, names);
@@ -203,10 +205,16 @@ fn pointers(function: &Function) -> Vec<VReg> {
 
 /// Runs `body` for each task but the idle one, in `r6`. The slots `emptied` are so before: an address that is
 /// left there by the row before would make another stack of it.
-fn iterate(asm: &mut Asm, table: Table, emptied: &[i32], ahead: &str, body: impl FnOnce(&mut Asm)) {
-    let flags = match table {
-        Table::Thread => ITERATE_THREADS,
-        Table::Process | Table::File | Table::Mapping => ITERATE_PROCESSES,
+fn iterate(
+    asm: &mut Asm,
+    table: Table,
+    emptied: &[i32],
+    batches: Option<String>,
+    body: impl FnOnce(&mut Asm),
+) {
+    let (flags, list) = match table {
+        Table::Thread => (ITERATE_THREADS, List::Threads),
+        Table::Process | Table::File | Table::Mapping => (ITERATE_PROCESSES, List::Processes),
     };
     let (again, end) = (asm.label(), asm.label());
     ahead::start(asm);
@@ -226,7 +234,10 @@ fn iterate(asm: &mut Asm, table: Table, emptied: &[i32], ahead: &str, body: impl
     asm.call_kfunc("bpf_iter_task_next");
     asm.jump_if_imm(Cond::Eq, R0, 0, end);
     asm.mov(R6, R0);
-    ahead::step(asm, R6, ahead);
+    match batches {
+        Some(function) => ahead::step_in_batches(asm, R6, &function),
+        None => ahead::step(asm, R6, list),
+    }
     body(asm);
     asm.jump(again);
     asm.bind(end);

@@ -4,7 +4,7 @@
 //! A thread that exits meanwhile moves its counters from one place to the other; the
 //! sequence number around that move tells, and the pass is made again.
 
-use super::super::ahead::{self, SIGNAL, Sights};
+use super::super::ahead::{self, List, SIGNAL, Sights};
 use super::field::{self, Hop};
 use super::group::Group;
 use super::helper::{PROBE_READ_KERNEL, call_loop_of_r1, stack_address};
@@ -181,7 +181,7 @@ fn sums(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.call_kfunc("bpf_iter_task_next");
     asm.jump_if_imm(Cond::Eq, R0, 0, end);
     add_thread(&mut asm, needed, block, R0);
-    ahead::step(&mut asm, R0, &columns.looks_ahead());
+    ahead::step(&mut asm, R0, List::Threads);
     asm.jump(next);
     asm.bind(end);
     stack_address(&mut asm, R1, ITERATOR);

@@ -60,7 +60,7 @@ fn walk(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.bind(next);
     advance(&mut asm, end);
     asm.mov(R6, R0);
-    ahead::step_beside(&mut asm, R6);
+    ahead::step(&mut asm, R6, ahead::List::Threads);
     look_at(columns, &mut asm, next);
     asm.jump(next);
     asm.bind(end);

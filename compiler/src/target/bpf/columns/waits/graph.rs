@@ -204,7 +204,7 @@ fn search(columns: &Columns) -> Result<Subprogram, JumpTooFar> {
     asm.bind(next);
     collect::advance(&mut asm, end);
     asm.mov(R7, R0);
-    ahead::step_beside(&mut asm, R7);
+    ahead::step(&mut asm, R7, ahead::List::Threads);
     look_for(columns, &mut asm, next);
     asm.jump(next);
     asm.bind(end);
