@@ -109,16 +109,17 @@ impl Rewriter {
                 _ => Simpler::Same,
             },
             ExprKind::And(a, b) => match (value(a), value(b)) {
-                (Some(0), _) | (_, Some(0)) => Simpler::Const(0),
+                (Some(0), _) => Simpler::Const(0),
                 (Some(_), _) => Simpler::Is(b),
-                (_, Some(_)) => Simpler::Is(a),
-                (None, None) => Simpler::Same,
+                // What is unknown on the left is unknown, whatever the right side says.
+                (None, Some(0) | None) => Simpler::Same,
+                (None, Some(_)) => Simpler::Is(a),
             },
             ExprKind::Or(a, b) => match (value(a), value(b)) {
                 (Some(0), _) => Simpler::Is(b),
-                (_, Some(0)) => Simpler::Is(a),
-                (Some(_), _) | (_, Some(_)) => Simpler::Const(1),
-                (None, None) => Simpler::Same,
+                (Some(_), _) => Simpler::Const(1),
+                (None, Some(0)) => Simpler::Is(a),
+                (None, _) => Simpler::Same,
             },
             ExprKind::Not(a) => match (value(a), &self.exprs[a.0 as usize].kind) {
                 (Some(a), _) => Simpler::Const(i64::from(a == 0)),
