@@ -30,6 +30,19 @@ fn json_lines_have_raw_numbers() {
 }
 
 #[test]
+fn what_is_unknown_beside_a_constant_is_null() {
+    let text = format!(
+        "filter f on process {{ where vpid == {}
+             emit rate(cpu_time) > 5% and 1 == 2 as left, 1 == 2 and rate(cpu_time) > 5% as right }}",
+        std::process::id()
+    );
+    let said = run(&text, &["--format", "json"]).exits(0);
+    let record: serde_json::Value = serde_json::from_str(&said.stdout).expect("JSON");
+    assert_eq!(record["left"], serde_json::Value::Null, "{record}");
+    assert_eq!(record["right"], false, "{record}");
+}
+
+#[test]
 fn csv_has_a_header() {
     let said = run(&first(), &["--format", "csv"]).exits(0);
     let lines: Vec<&str> = said.stdout.lines().collect();
