@@ -192,6 +192,10 @@ pub(crate) fn root() -> Function {
     let mut function = Function::default();
     let f = &mut function;
     let [low, high] = f.entry();
+    // What has never changed has no variance, and most values are such.
+    let nothing = f.place();
+    let any = f.alu(AluOp::Or, low, high);
+    f.branch(Cond::Eq, any, 0, nothing);
     let shift = f.constant(0);
     let narrow = f.place();
     f.branch(Cond::Eq, high, 0, narrow);
@@ -222,6 +226,8 @@ pub(crate) fn root() -> Function {
     let root = root_of_word(f, low);
     f.alu_into(root, AluOp::Lsh, root, shift);
     f.push(Op::Return(root));
+    f.bind(nothing);
+    f.push(Op::Return(any));
     function
 }
 
