@@ -13,6 +13,7 @@ mod cost;
 mod group;
 mod history;
 mod kept;
+mod measure;
 mod passed;
 mod record;
 #[cfg(test)]

@@ -239,6 +239,27 @@ impl Lower<'_> {
         no: Place,
         unknown: Unknown,
     ) {
+        for (op, id, other) in [(op, a, b), (op.swapped(), b, a)] {
+            let roots = !matches!(op, CompareOp::Eq | CompareOp::Ne);
+            if let Some(measure) = self.measure(id).filter(|_| roots) {
+                let slow = self.f.place();
+                self.compare_measure(op, measure, (id, other), [yes, no, slow], unknown);
+                self.bind(slow);
+                return self.compare_numbers(op, id, other, yes, no, unknown);
+            }
+        }
+        self.compare_numbers(op, a, b, yes, no, unknown);
+    }
+
+    fn compare_numbers(
+        &mut self,
+        op: CompareOp,
+        a: ExprId,
+        b: ExprId,
+        yes: Place,
+        no: Place,
+        unknown: Unknown,
+    ) {
         let (a, b) = self.pair(a, b, unknown);
         if let Some(answer) = op.decided(a.range, b.range) {
             self.jump(if answer { yes } else { no });

@@ -44,12 +44,15 @@ struct Step {
 
 /// Where a wave's results are; `status` is 0 when they may be reported.
 #[derive(Clone, Copy, Debug)]
-struct Moments {
-    status: Kept,
+pub(super) struct Moments {
+    pub(super) status: Kept,
     mean: Kept,
     /// Where the state has the variance, and the bits after the point of its root.
-    variance: Option<(i32, i32)>,
-    zscore: Kept,
+    pub(super) variance: Option<(i32, i32)>,
+    /// What a score needs: how far this sweep's value is from the mean before, and the
+    /// variance before, its low word first.
+    pub(super) difference: Kept,
+    pub(super) before: [Kept; 2],
     peak: Kept,
     slope: Kept,
 }
@@ -132,7 +135,7 @@ impl Lower<'_> {
         let result = match history.function {
             HistoryFn::Mean => wave.mean,
             HistoryFn::Deviation => return self.deviation(wave),
-            HistoryFn::Zscore => wave.zscore,
+            HistoryFn::Zscore => return self.score(wave),
             HistoryFn::Peak => wave.peak,
             HistoryFn::Slope => wave.slope,
             HistoryFn::Rate | HistoryFn::Delta => unreachable!("these have no window"),
@@ -147,7 +150,7 @@ impl Lower<'_> {
         if of_time { FIXED_ONE } else { PER_SECOND_SCALE }
     }
 
-    fn check(&mut self, status: Kept, unknown: Unknown) {
+    pub(super) fn check(&mut self, status: Kept, unknown: Unknown) {
         let status = self.get(status, Range::new(0, WARMING)).in_reg(&mut self.f);
         self.branch(Cond::Eq, status, WARMING as i32, unknown.warming);
         self.branch(Cond::Ne, status, 0, unknown.unreadable);
@@ -168,7 +171,8 @@ impl Lower<'_> {
             status: Kept::Memory(0),
             mean: self.kept(),
             variance: variance.map(|offset| (offset as i32, i32::from(wave.fraction_bits))),
-            zscore: self.kept(),
+            difference: self.kept(),
+            before: [self.kept(), self.kept()],
             peak: self.kept(),
             slope: self.kept(),
         };
@@ -241,7 +245,7 @@ impl Lower<'_> {
         self.put(to, Val::reg(whole, Range::ALL));
     }
 
-    /// The score of the difference against the deviation before, then the variance after.
+    /// Keeps what a score needs, then makes the variance that of this sweep.
     fn spread(
         &mut self,
         wave: &Wave,
@@ -250,28 +254,21 @@ impl Lower<'_> {
         regs: &Moments,
     ) {
         let Some(state) = self.past.state else { return };
-        let bits = i32::from(wave.fraction_bits);
         let (moves, still) = (self.f.place(), self.f.place());
-        self.put(regs.zscore, Val::constant(0));
+        if self.wants(wave, HistoryFn::Zscore) {
+            let (low, high) = self.variance(offset);
+            let kept =
+                [(regs.difference, difference), (regs.before[0], low), (regs.before[1], high)];
+            for (kept, reg) in kept {
+                self.put(kept, Val::reg(reg, Range::ALL));
+            }
+        }
         // A value that has never changed has no variance, and most are such.
         self.branch(Cond::Ne, difference, 0, moves);
         let (low, high) = self.variance(offset);
         let any = self.f.alu(AluOp::Or, low, high);
         self.branch(Cond::Eq, any, 0, still);
         self.bind(moves);
-        if self.wants(wave, HistoryFn::Zscore) {
-            let done = self.f.place();
-            self.branch(Cond::Eq, difference, 0, done);
-            let root = self.root(offset);
-            let root = Val::reg(root, Range::NATURAL);
-            let unit = Val::constant(1 << bits);
-            let deviation = arith::emit_pick(&mut self.f, Cond::Sgt, root, unit);
-            let f = &mut self.f;
-            let score = arith::emit_mul_div_of_both_signs(f, difference, FIXED_ONE, deviation);
-            let score = Val::reg(score, Range::ALL);
-            self.put(regs.zscore, score);
-            self.bind(done);
-        }
         let variance = self.f.alu(AluOp::Add, state, offset);
         match self.host {
             Host::Bpf => {
@@ -284,14 +281,43 @@ impl Lower<'_> {
         self.bind(still);
     }
 
+    /// What is known of a wave, once it has been advanced.
+    pub(super) fn moments(&self, arg: ExprId, window: ExprId) -> Option<Moments> {
+        self.past.waves.get(&(arg, window)).copied()
+    }
+
     /// The root is taken where it is asked for: most rows have failed another condition before.
     fn deviation(&mut self, wave: Moments) -> Val {
-        let Some((offset, bits)) = wave.variance else { unreachable!("the plan keeps it") };
-        let (low, high) = self.variance(offset);
+        let ((low, high), bits) = self.variance_after(wave);
         let root = self.f.call(Routine::Root, &[low, high]);
         let half = self.f.alu(AluOp::Add, root, 1 << (bits - 1));
         let whole = self.f.alu(AluOp::Rsh, half, bits);
         Val::reg(whole, Range::NATURAL)
+    }
+
+    /// The score of the difference against the deviation before.
+    fn score(&mut self, wave: Moments) -> Val {
+        let Some((_, bits)) = wave.variance else { unreachable!("the plan keeps it") };
+        let result = self.kept();
+        self.put(result, Val::constant(0));
+        let done = self.f.place();
+        let difference = self.get(wave.difference, Range::ALL).in_reg(&mut self.f);
+        self.branch(Cond::Eq, difference, 0, done);
+        let [low, high] = wave.before.map(|word| self.get(word, Range::ALL).in_reg(&mut self.f));
+        let root = self.root(low, high);
+        let unit = Val::constant(1 << bits);
+        let deviation = arith::emit_pick(&mut self.f, Cond::Sgt, root, unit);
+        let score =
+            arith::emit_mul_div_of_both_signs(&mut self.f, difference, FIXED_ONE, deviation);
+        self.put(result, Val::reg(score, Range::ALL));
+        self.bind(done);
+        self.get(result, Range::ALL)
+    }
+
+    /// The variance that this sweep has left, and the bits after the point of its root.
+    pub(super) fn variance_after(&mut self, wave: Moments) -> ((VReg, VReg), i32) {
+        let Some((offset, bits)) = wave.variance else { unreachable!("the plan keeps it") };
+        (self.variance(offset), bits)
     }
 
     fn variance(&mut self, offset: i32) -> (VReg, VReg) {
@@ -299,18 +325,17 @@ impl Lower<'_> {
         (self.f.load(base, offset), self.f.load(base, offset + 8))
     }
 
-    /// The square root of the variance at `offset`.
-    fn root(&mut self, offset: i32) -> VReg {
-        let (low, high) = self.variance(offset);
+    /// The square root of a variance.
+    fn root(&mut self, low: VReg, high: VReg) -> Val {
         if self.host == Host::Vm {
-            return self.f.call(Routine::Root, &[low, high]);
+            return Val::reg(self.f.call(Routine::Root, &[low, high]), Range::NATURAL);
         }
         let root = self.kept();
         let Kept::Memory(offset) = root else { unreachable!("the host keeps values in memory") };
         crate::history::quick_root(&mut self.f, (low, high), |f, root| {
             f.store(Base::Scratch, offset, root);
         });
-        self.get(root, Range::NATURAL).in_reg(&mut self.f)
+        self.get(root, Range::NATURAL)
     }
 
     /// The larger of `x` and the old peak after fading towards `x`.

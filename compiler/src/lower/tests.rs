@@ -2,6 +2,7 @@
 
 mod histories;
 mod machine;
+mod measures;
 mod random;
 mod reference;
 mod routines;
