@@ -2,7 +2,8 @@
 # build.sh asm|lib OUT: the verified machine with its C interface (include/kfilter_vm.h).
 #
 # `asm` writes one assembly file with a kernel's flags: no floating point, no red zone, no
-# jump tables, the kernel's code model. `lib` writes a static library for the host's ABI.
+# jump tables, the kernel's code model; with KFILTER_CORE_FRAME_POINTERS=1 for a kernel that
+# unwinds its stacks by frame pointers. `lib` writes a static library for the host's ABI.
 # Everything unreachable has been dropped from both.
 set -euo pipefail
 kind="${1:?usage: build.sh asm|lib OUT}"
@@ -24,6 +25,7 @@ if [ "$kind" = asm ]; then
         -C no-redzone=yes -C code-model=kernel -C relocation-model=static
         -C jump-tables=no -C "target-feature=-sse,-sse2,-avx"
     )
+    if [ "${KFILTER_CORE_FRAME_POINTERS:-0}" = 1 ]; then flags+=(-C force-frame-pointers=yes); fi
 fi
 rustc "${flags[@]}" --crate-type=rlib --crate-name kernel_vm -C embed-bitcode=yes \
     --cfg 'feature="ffi"' "${features[@]}" -o "$work/libkernel_vm.rlib" "$source/src/lib.rs"

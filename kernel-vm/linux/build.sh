@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # build.sh KERNEL_HEADERS_DIR OUT_DIR [CORE]: builds OUT_DIR/kfilter.ko.
 #
-# CORE is what `core/build.sh asm` has written, for who builds for several kernels.
+# CORE is what `core/build.sh asm` has written, for who builds for several kernels. One that
+# unwinds its stacks by frame pointers has a core of its own.
 #
 # The build is the proof that kernel-vm cannot panic: rustc's assembly goes through the
 # kernel's own assembler and objtool, and what is left undefined is looked at. A reachable
@@ -20,7 +21,9 @@ fail() {
 
 mkdir -p "$out"
 cp "$here"/*.c "$here"/*.h "$here/Kbuild" "$here/../include/kfilter_vm.h" "$out/"
-if [ -n "${3:-}" ]; then
+if grep -q '^CONFIG_FRAME_POINTER=y' "$headers/include/config/auto.conf"; then
+    KFILTER_CORE_FRAME_POINTERS=1 "$here/../core/build.sh" asm "$out/core.s.raw"
+elif [ -n "${3:-}" ]; then
     cp "$3" "$out/core.s.raw"
 else
     "$here/../core/build.sh" asm "$out/core.s.raw"

@@ -2,7 +2,7 @@
 //!
 //! **Invariant**: who changes anything holds the lock on the directory of all filters, so that
 //! a `NAME~PID` that somebody else made was left by a killed process; every other directory is
-//! complete.
+//! complete. A `NAME~` is one that was to be replaced on a kernel that cannot exchange names.
 
 use super::PinOptions;
 use crate::error::LoadError;
@@ -150,11 +150,16 @@ impl<'a> Directory<'a> {
         Ok(is_same.then(|| Lock { root: self.root.to_owned(), _directory: directory }))
     }
 
-    /// Removes what killed loaders left: nobody else makes anything now.
+    /// Removes what killed loaders left, and puts back what they had just begun to replace:
+    /// nobody else makes anything now.
     fn sweep_up(&self) {
         for entry in self.entries().unwrap_or_default() {
-            if entry.contains(MAKING) {
-                let _ = remove_all(&self.root.join(&entry));
+            let path = self.root.join(&entry);
+            let replaced = entry.strip_suffix(MAKING).filter(|name| !self.has(name));
+            if let Some(name) = replaced {
+                let _ = fs::rename(&path, self.root.join(name));
+            } else if entry.contains(MAKING) {
+                let _ = remove_all(&path);
             }
         }
     }
@@ -223,11 +228,9 @@ impl Making {
         replace: bool,
     ) -> Result<Option<Aside>, LoadError> {
         if replace && self.target.is_dir() {
-            sys.exchange(&self.path, &self.target)
-                .map_err(LoadError::syscall("taking the place of the old filter"))?;
+            let old = self.replace(sys)?;
             self.done = true;
-            // What has the temporary name now is the old filter.
-            return Ok(self.lock.take().map(|lock| Aside { path: self.path.clone(), _lock: lock }));
+            return Ok(self.lock.take().map(|lock| Aside { path: old, _lock: lock }));
         }
         match fs::rename(&self.path, &self.target) {
             Ok(()) => {
@@ -240,6 +243,29 @@ impl Making {
             }
             Err(error) => Err(failed("rename", &self.target, &error)),
         }
+    }
+}
+
+impl Making {
+    /// Takes the place of the old filter; where that is now.
+    fn replace(&self, sys: &dyn Sys) -> Result<PathBuf, LoadError> {
+        match sys.exchange(&self.path, &self.target) {
+            Ok(()) => return Ok(self.path.clone()),
+            // No bpffs can before Linux 5.16.
+            Err(error) if error.errno.0 == libc::EINVAL => {}
+            Err(error) => {
+                return Err(LoadError::syscall("taking the place of the old filter")(error));
+            }
+        }
+        let mut old = self.target.clone().into_os_string();
+        old.push(MAKING.to_string());
+        let old = PathBuf::from(old);
+        fs::rename(&self.target, &old).map_err(|error| failed("rename", &self.target, &error))?;
+        fs::rename(&self.path, &self.target).map_err(|error| {
+            let _ = fs::rename(&old, &self.target);
+            failed("rename", &self.path, &error)
+        })?;
+        Ok(old)
     }
 }
 

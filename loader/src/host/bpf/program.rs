@@ -216,6 +216,14 @@ const FUNCTION_UNKNOWN: &str = "number of funcs in func_info doesn't match";
 /// sleep (before 5.18).
 const HELPER_UNKNOWN: &str = "invalid func unknown#";
 const MAY_NOT_SLEEP: &str = "programs can be sleepable";
+/// What it says of an iterator that may sleep and keeps what it finds in a hash map (before 6.1).
+const SLEEPS_WITH_MAPS: &str = "Sleepable programs can only use";
+/// Helpers that kernels in use may lack, and the first that has them.
+const HELPERS_SINCE: [(u32, &str, &str); 3] = [
+    (175, "bpf_task_pt_regs", "5.15"),
+    (181, "bpf_loop", "5.17"),
+    (191, "bpf_copy_from_user_task", "5.18"),
+];
 
 /// Loads one program; a refused one is loaded again to hear why.
 fn load_program(
@@ -266,6 +274,24 @@ fn load_program(
     Err(refused(sys, request, program, first, &text_of(&log)))
 }
 
+/// The helper that a verifier does not know, and why that is so.
+fn missing_helper(log: &str) -> (String, String) {
+    let number = log.split_once(HELPER_UNKNOWN).and_then(|(_, rest)| {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        rest[..digits].parse::<u32>().ok()
+    });
+    match HELPERS_SINCE.iter().find(|(known, ..)| Some(*known) == number) {
+        Some((_, name, since)) => (
+            format!("helper `{name}`"),
+            format!("a column takes it, and kernels have it from Linux {since} on"),
+        ),
+        None => (
+            number.map_or_else(|| "a helper".to_owned(), |number| format!("helper {number}")),
+            "a column takes it, and this kernel is too old for it".to_owned(),
+        ),
+    }
+}
+
 /// The error for a program that was refused.
 fn refused(
     sys: &dyn Sys,
@@ -295,12 +321,18 @@ fn refused(
         program.poisoned.iter().find(|(poisoned, _)| *poisoned == slot).map(|(_, what)| what)
     });
     let refuses = |words: &str| lacks.is_none() && log.contains(words);
-    if refuses(HELPER_UNKNOWN) || refuses(MAY_NOT_SLEEP) {
-        return LoadError::Missing {
-            what: "a function that programs may call".to_owned(),
-            why: "a column takes one that this kernel is too old for".to_owned(),
-            way_out: "use `--host vm`, or Linux 6.1 and later".to_owned(),
-        };
+    let missing = |(what, why): (String, String)| LoadError::Missing {
+        what,
+        why,
+        way_out: "use `--host vm`, or Linux 6.1 and later".to_owned(),
+    };
+    if refuses(MAY_NOT_SLEEP) || refuses(SLEEPS_WITH_MAPS) {
+        let what = "an iterator that reads the memory of others and keeps what it finds";
+        let why = "a column takes one to see who waits for a lock";
+        return missing((what.to_owned(), why.to_owned()));
+    }
+    if refuses(HELPER_UNKNOWN) {
+        return missing(missing_helper(log));
     }
     if let Some(what) = lacks {
         rejection.message = format!("this kernel has no {what}");
