@@ -4,7 +4,9 @@
 # The core is compiled for the host target with a kernel's flags and linked with all of
 # `core` into one piece of assembly, from which everything unreachable has been dropped. A
 # reachable panic would leave a call of the panic handler, an allocation or a float their
-# own undefined symbols: none may be there. Prints the bytes of text.
+# own undefined symbols: none may be there. Prints the bytes of text: of verifier and
+# interpreter, whose size is bounded, and apart from them of the arithmetic that helpers do
+# (src/arith), each function of which has a section of its own.
 set -euo pipefail
 cd "$(dirname "$0")"
 work="$(mktemp -d)"
@@ -100,9 +102,14 @@ for part in verifier interpreter; do
     object="$(grep -lE 'kf_(verify|run)' "$work/$part"/*.o)"
     cp "$object" "$work/$part.o"
     objdump -d "$work/$part.o" >"$work/$part.s"
-    bytes="$(size -A "$work/$part.o" | awk '$1 ~ /^\.text/ { sum += $2 } END { print sum + 0 }')"
+    read -r bytes helpers < <(size -A "$work/$part.o" | awk '
+        $1 !~ /^\.text/ { next }
+        $1 ~ /9kernel_vm5arith/ { helpers += $2; next }
+        { sum += $2 }
+        END { print sum + 0, helpers + 0 }')
     undefined="$(nm -u "$work/$part.o" | awk '{ print $2 }' | tr '\n' ' ')"
     printf '%s: %s bytes of text; undefined: %s\n' "$part" "$bytes" "${undefined:-none}"
+    if [ "$helpers" -ne 0 ]; then printf "helpers' arithmetic: %s bytes\n" "$helpers"; fi
     for symbol in $undefined; do
         case "$symbol" in
         memcpy | memset | memmove | memcmp | bcmp) ;;

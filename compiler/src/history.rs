@@ -1,26 +1,17 @@
 //! The routines behind `mean`, `deviation`, `zscore`, `peak` and `slope`.
 //!
 //! Weights are fixed-point numbers with 32 bits after the point, from 0 to 2^32. The exact
-//! integer formulas stand in the section "History" of `docs/language.md`.
+//! integer formulas stand in the section "History" of `docs/language.md`. The `vm` target calls
+//! what the machine has of them (`kernel_vm::arith::history`), which is to give the same.
 //!
 //! **Invariant**: nothing here can overflow: a value has at most 62 bits, its fraction
 //! included, so that a difference has 63 and a variance 126.
 
+pub(crate) use kernel_vm::arith::history::ONE;
+use kernel_vm::arith::history::{DECAY_COEFFICIENTS, PART_BITS, ROOT_COEFFICIENTS};
+
 use crate::arith::routines::{not_zero, wide_product};
 use crate::lir::{AluOp, Base, Cond, Function, Op, Routine, VReg};
-
-/// One, as a weight.
-pub(crate) const ONE: i64 = 1 << 32;
-
-/// The coefficients of `2^-f = 1 - f (a1 - f (a2 - …))` for `f` from 0 to 1, scaled by 2^32:
-/// off by less than 2^-30.
-pub(crate) const DECAY_COEFFICIENTS: [i64; 7] =
-    [2977044471, 1031764939, 238387495, 41304489, 5712048, 639488, 48550];
-
-/// Bits after the point of the number of which [`root`] guesses the root.
-const PART_BITS: i64 = 30;
-/// `√p ≈ c0 + p (c1 - p c2)` for `p` from 1 to 4, scaled by 2^30.
-const ROOT_COEFFICIENTS: [i32; 3] = [556793792, 564798605, 42455873];
 
 /// `1 << log` if `reg` has a bit at or above `bit` (1 to 63), else 0. Without a branch, as a
 /// verifier would follow every combination of them.
@@ -272,18 +263,18 @@ fn root_of_word(f: &mut Function, word: VReg) -> VReg {
         f.alu_into(left, AluOp::Rsh, left, beyond);
         f.alu_into(bits, AluOp::Add, bits, beyond);
     }
-    let places = f.constant(2 * PART_BITS);
+    let places = f.constant(2 * i64::from(PART_BITS));
     f.alu_into(places, AluOp::Sub, places, bits);
     let part = f.alu(AluOp::Lsh, low, places);
-    f.alu_into(part, AluOp::Rsh, part, PART_BITS as i32);
+    f.alu_into(part, AluOp::Rsh, part, PART_BITS);
     f.alu_into(places, AluOp::Rsh, places, 1);
     let [constant, linear, square] = ROOT_COEFFICIENTS;
     let bend = f.alu(AluOp::Mul, part, square);
-    f.alu_into(bend, AluOp::Rsh, bend, PART_BITS as i32);
+    f.alu_into(bend, AluOp::Rsh, bend, PART_BITS);
     let rise = f.constant(linear.into());
     f.alu_into(rise, AluOp::Sub, rise, bend);
     f.alu_into(rise, AluOp::Mul, rise, part);
-    let guess = f.alu(AluOp::Rsh, rise, PART_BITS as i32);
+    let guess = f.alu(AluOp::Rsh, rise, PART_BITS);
     f.alu_into(guess, AluOp::Add, guess, constant);
     f.alu_into(guess, AluOp::Rsh, guess, places);
     f.alu_into(guess, AluOp::Add, guess, 1);

@@ -94,6 +94,20 @@ struct kfilter_records {
 	size_t used;
 };
 
+/* The counters of a thread, or of a process with all its threads. */
+struct kfilter_sums {
+	u64 exec, user, system;
+	u64 minor_faults, major_faults;
+	u64 voluntary, involuntary;
+	u64 read_bytes, write_bytes, read_chars, write_chars;
+};
+
+/* An address space; all zeros for a task that has none. */
+struct kfilter_memory {
+	u64 file, anon, shared, swap;
+	u64 peak, total, page_tables, locked, stack, data, mappings;
+};
+
 /* A loaded filter. It is freed with the last file that has it, unless it is kept by name. */
 struct kfilter {
 	refcount_t refs;
@@ -128,6 +142,8 @@ struct kfilter {
 	struct kfilter_item *items;	/* of the process at hand, some at a time */
 	u32 items_a_turn;
 	const struct kfilter_item *item;
+	struct kfilter_sums sums;	/* of the task at hand */
+	struct kfilter_memory memory;
 	unsigned int rows_a_chunk;
 	long budget;			/* work that is left until others may run */
 };
@@ -140,20 +156,6 @@ struct kfilter_file {
 	struct kfilter_stats stats;
 	struct kfilter_records records;
 	struct kfilter_waits waits;	/* for its next sweep */
-};
-
-/* The counters of a thread, or of a process with all its threads. */
-struct kfilter_sums {
-	u64 exec, user, system;
-	u64 minor_faults, major_faults;
-	u64 voluntary, involuntary;
-	u64 read_bytes, write_bytes, read_chars, write_chars;
-};
-
-/* An address space; all zeros for a task that has none. */
-struct kfilter_memory {
-	u64 file, anon, shared, swap;
-	u64 peak, total, page_tables, locked, stack, data, mappings;
 };
 
 /* load.c */

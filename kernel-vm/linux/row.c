@@ -13,12 +13,15 @@
 
 #include "kfilter.h"
 
-/* What has been looked up for the row at hand: sums and memory if a column needs them. */
+/*
+ * What has been looked up for the row at hand: sums and memory if a column needs them. Those are
+ * large and not on the stack, which kernels may clear at every call.
+ */
 struct lookup {
 	struct task_struct *task;
 	u64 now_ns;
-	struct kfilter_sums sums;
-	struct kfilter_memory memory;
+	const struct kfilter_sums *sums;
+	const struct kfilter_memory *memory;
 	const struct kfilter_shares *shares;
 	const struct kfilter_item *item;
 	const struct kfilter_wait *wait;
@@ -129,8 +132,8 @@ static s64 read_column(const struct lookup *row, enum kfilter_column column, boo
 	const bool has_chars = IS_ENABLED(CONFIG_TASK_XACCT);
 	struct task_struct *task = row->task;
 	const struct signal_struct *signal = task->signal;
-	const struct kfilter_sums *sums = &row->sums;
-	const struct kfilter_memory *mm = &row->memory;
+	const struct kfilter_sums *sums = row->sums;
+	const struct kfilter_memory *mm = row->memory;
 	const struct kfilter_shares *shares = row->shares;
 	const struct kfilter_item *item = row->item;
 
@@ -275,12 +278,14 @@ void kfilter_fill(struct kfilter *kf, struct task_struct *task)
 
 	row.task = task;
 	row.now_ns = kf->stats.started_ns;
+	row.sums = &kf->sums;
+	row.memory = &kf->memory;
 	row.shares = &kf->shares;
 	row.item = kf->item;
 	if (kf->needs & KFILTER_NEEDS_SUMS)
-		kfilter_sum(kf, task, &row.sums);
+		kfilter_sum(kf, task, &kf->sums);
 	if (kf->needs & KFILTER_NEEDS_MEMORY)
-		kfilter_measure(task, kf->needs & KFILTER_NEEDS_RESIDENT, &row.memory);
+		kfilter_measure(task, kf->needs & KFILTER_NEEDS_RESIDENT, &kf->memory);
 	if (kf->needs & KFILTER_NEEDS_WAITS)
 		row.wait = kfilter_wait_of(kf->waits, task->pid);
 	for (i = 0; i < kf->header.columns; i++) {

@@ -4,7 +4,11 @@
 //! of two 64-bit numbers has 128 bits. Written in insns that is two thirds of a filter, and the
 //! verifier's time with it; so it is a helper, and this is what the helper does on every host.
 //!
+//! What histories are made of is in [`history`].
+//!
 //! **Invariant**: any three numbers have a result, and it is reached in a bounded time.
+
+pub mod history;
 
 /// `a * b / c` on the exact product, toward zero; the nearest number where the quotient has
 /// none, and 0 where `c` is 0.

@@ -448,7 +448,7 @@ impl Generator {
             13 if self.rbpf.is_some() => self.call(),
             13 | 14 => self.store(),
             15 => self.atomic(),
-            16 => self.time(),
+            16 => self.numbers(),
             17 | 18 => self.lookup(),
             19 => self.update(),
             20 => self.record(),

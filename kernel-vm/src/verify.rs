@@ -38,7 +38,7 @@ pub use value::{Kind, Value};
 
 use core::cell::Cell;
 
-use crate::isa::{DecodeError, RawInsn, decode_insn};
+use crate::isa::{DecodeError, RawInsn, Reg, decode_insn};
 use flow::Flow;
 
 /// Most slots of a program.
@@ -310,6 +310,13 @@ impl Verifier<'_, '_> {
     fn reject_found(&self, kind: RejectionKind, found: &Value) -> Refused {
         self.rejection.set(Some(Rejection { pc: self.pc, kind, found: *found }));
         Refused
+    }
+
+    /// For what is in a register.
+    #[inline(never)]
+    #[cold]
+    fn reject_held(&self, kind: RejectionKind, reg: Reg) -> Refused {
+        self.reject_found(kind, self.current.reg(reg))
     }
 
     fn reject(&self, kind: RejectionKind) -> Refused {

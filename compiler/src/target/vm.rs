@@ -38,7 +38,9 @@ pub fn compile(filter: &Filter, plan: &Plan, stage: Stage) -> Result<Program, Ju
 const fn helper(routine: Routine) -> Option<Helper> {
     match routine {
         Routine::MulDiv => Some(Helper::MulDiv),
-        Routine::Decay | Routine::Spread | Routine::Root => None,
+        Routine::Decay => Some(Helper::Decay),
+        Routine::Spread => Some(Helper::Spread),
+        Routine::Root => Some(Helper::Root),
     }
 }
 

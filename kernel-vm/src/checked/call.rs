@@ -2,7 +2,7 @@
 
 use super::memory::Region;
 use super::{FaultKind, Machine, Step};
-use crate::arith::mul_div;
+use crate::arith::{history, mul_div};
 use crate::helper::Helper;
 use crate::isa::Reg;
 use crate::run::Host;
@@ -161,6 +161,15 @@ impl<H: Host> Machine<'_, '_, '_, H> {
                 let [a, b, c] = [self.get(Reg::R1)?, self.get(Reg::R2)?, self.get(Reg::R3)?];
                 mul_div(a.cast_signed(), b.cast_signed(), c.cast_signed()).cast_unsigned()
             }
+            Helper::Decay => {
+                let [time, half_life] = [self.get(Reg::R1)?, self.get(Reg::R2)?];
+                history::decay(time.cast_signed(), half_life.cast_signed()).cast_unsigned()
+            }
+            Helper::Spread => self.spread()?,
+            Helper::Root => {
+                let [low, high] = [self.get(Reg::R1)?, self.get(Reg::R2)?].map(u128::from);
+                history::root(high << 64 | low)
+            }
             Helper::MapLookup => {
                 let (index, key, length) = self.map_key()?;
                 let map = self.memory.map(index).ok_or(FaultKind::Unknown)?;
@@ -177,6 +186,17 @@ impl<H: Host> Machine<'_, '_, '_, H> {
         self.unset(&ARGS);
         self.set(Reg::R0, result)?;
         Ok(next)
+    }
+
+    fn spread(&mut self) -> Step<u64> {
+        let address = self.get(Reg::R1)?;
+        let numbers = [self.get(Reg::R2)?, self.get(Reg::R3)?, self.get(Reg::R4)?];
+        let [difference, step, weight] = numbers.map(u64::cast_signed);
+        self.memory.read(address, 16)?;
+        let variance = self.memory.write(address, 16)?.first_chunk_mut();
+        let variance = variance.ok_or(FaultKind::BadArgument { reg: Reg::R1 })?;
+        history::spread(variance, difference, step, weight);
+        Ok(0)
     }
 
     fn zero(&self, reg: Reg) -> Step<()> {

@@ -39,17 +39,46 @@ impl Generator {
         self.set(Reg::R0, Guess::Number);
     }
 
-    pub(super) fn time(&mut self) {
-        let (helper, args): (_, &[Reg]) = match self.below(4) {
+    /// Helpers of numbers, and the one of a variance.
+    pub(super) fn numbers(&mut self) {
+        let (helper, args): (_, &[Reg]) = match self.below(8) {
             0 | 1 => (Helper::BootTime, &[]),
             2 => (Helper::WaitsFor, &[Reg::R1]),
-            _ => (Helper::MulDiv, &[Reg::R1, Reg::R2, Reg::R3]),
+            3 => (Helper::MulDiv, &[Reg::R1, Reg::R2, Reg::R3]),
+            4 => (Helper::Decay, &[Reg::R1, Reg::R2]),
+            5 => (Helper::Root, &[Reg::R1, Reg::R2]),
+            _ => (Helper::Spread, &[Reg::R2, Reg::R3, Reg::R4]),
         };
         for &arg in args {
             let number = self.number();
             self.mov(arg, Operand::Reg(number));
         }
+        if helper == Helper::Spread {
+            self.variance();
+        }
         self.helper(helper);
+    }
+
+    /// r1 becomes the address of a variance, mostly.
+    fn variance(&mut self) {
+        if self.one_in(2)
+            && let Some((reg, region)) = self.memory()
+        {
+            let is_read_only = matches!(self.guesses[reg.index()], Guess::Row | Guess::Params);
+            if region >= 16 && (!is_read_only || self.one_in(20)) {
+                self.mov(Reg::R1, Operand::Reg(reg));
+                return;
+            }
+        }
+        for off in [-72, -64] {
+            if !self.one_in(20) {
+                let src = self.stored();
+                self.store_stack(Size::Dw, off, src);
+            }
+        }
+        let off = if self.one_in(20) { -68 } else { -72 };
+        self.stack_address(Reg::R1, off);
+        self.set(Reg::R1, Guess::Window);
     }
 
     pub(super) fn stack_address(&mut self, dst: Reg, off: i16) {

@@ -2,7 +2,7 @@
 
 use super::raw;
 use super::{Env, FRAMES, Host, RunError, Stack};
-use crate::arith::mul_div;
+use crate::arith::{history, mul_div};
 use crate::helper::Helper;
 use crate::map::Map;
 use crate::verify::{STACK_BYTES, Spec};
@@ -141,6 +141,9 @@ impl<'s> Calls<'s> {
             Helper::MulDiv => {
                 mul_div(r1.cast_signed(), r2.cast_signed(), r3.cast_signed()).cast_unsigned()
             }
+            Helper::Decay => history::decay(r1.cast_signed(), r2.cast_signed()).cast_unsigned(),
+            Helper::Spread => spread(regs),
+            Helper::Root => history::root(wide(r1, r2)),
             Helper::MapLookup => {
                 let (map, key, values) = map_and_key(env, r1, r2)?;
                 map.find(key).map_or(0, |place| values.wrapping_add(offset(map, place)))
@@ -171,6 +174,20 @@ impl<'s> Calls<'s> {
 /// A result of a helper in a register.
 const fn code(number: i64) -> u64 {
     number.cast_unsigned()
+}
+
+/// A number of 128 bits by its halves.
+const fn wide(low: u64, high: u64) -> u128 {
+    (high as u128) << 64 | low as u128
+}
+
+#[allow(unsafe_code, reason = "reads and writes the variance that the verifier proved")]
+fn spread(&[_, address, difference, step, weight, ..]: &Regs) -> u64 {
+    // SAFETY: the verifier proved that sixteen bytes are in a region that may be written, and
+    // initialised; nothing else has them while the helper runs.
+    let variance = unsafe { raw::wide(address) };
+    history::spread(variance, difference.cast_signed(), step.cast_signed(), weight.cast_signed());
+    0
 }
 
 #[allow(unsafe_code, reason = "reads the record that the verifier proved")]

@@ -225,6 +225,24 @@ fn products_are_divided_exactly() {
     assert_eq!(scaled("7", "3", "0"), Ok(0));
 }
 
+#[test]
+fn a_variance_is_spread_where_it_is_kept() {
+    // A difference of 3 with weight 1/2, twice: 3 * 1 / 2, then (1 + 3) / 2.
+    let once = "r1 = r6\n r2 = 3\n r3 = 1\n r4 = 1\n r4 <<= 31\n call spread\n";
+    let root = "r1 = *(u64 *)(r6 +0)\n r2 = *(u64 *)(r6 +8)\n r1 <<= 40\n call root\n exit";
+    let start = "r6 = r2\n *(u64 *)(r6 +0) = 0\n *(u64 *)(r6 +8) = 0\n";
+    let outcome = run(&std::format!("{start} {once} {once} {root}"));
+    assert_eq!(outcome.state, [2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(outcome.r0, Ok((2_u64 << 40).isqrt()));
+}
+
+#[test]
+fn a_half_life_halves() {
+    assert_eq!(run("r1 = 5\n r2 = 5\n call decay\n exit").r0, Ok(1 << 31));
+    assert_eq!(run("r1 = 0\n r2 = 5\n call decay\n exit").r0, Ok(1 << 32));
+    assert_eq!(run("r1 = 5\n r2 = 0\n call decay\n exit").r0, Ok(0));
+}
+
 /// Every fused pair, with its registers the same and not, against the loop.
 #[cfg(feature = "threaded")]
 #[test]

@@ -86,6 +86,8 @@ mutants! {
     PointersMayLeave,
     /// Helpers read what nothing wrote.
     ArgumentsAreSet,
+    /// Of what a helper writes the second half is not seen.
+    HelperWritesAll,
     /// The way where it is null is taken for the other.
     NullWaysSwapped,
     /// The comparing exchange sets its operand.

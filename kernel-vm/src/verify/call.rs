@@ -28,8 +28,7 @@ impl Verifier<'_, '_> {
                 }
                 Arg::Zero => {
                     if self.number(reg)?.exact() != Some(0) {
-                        let found = self.current.reg(reg);
-                        return Err(self.reject_found(RejectionKind::MustBeZero { reg }, found));
+                        return Err(self.reject_held(RejectionKind::MustBeZero { reg }, reg));
                     }
                 }
                 Arg::Map => match self.readable(reg)?.kind {
@@ -44,14 +43,13 @@ impl Verifier<'_, '_> {
                     });
                     self.readable_bytes(reg, u64::from(size))?;
                 }
+                Arg::Wide => self.wide_number(reg)?,
                 Arg::Bytes => bytes = Some(reg),
                 Arg::RecordSize => {
                     let size = u64::from(self.spec.record_size);
                     if self.number(reg)?.exact() != Some(size) {
-                        let found = self.current.reg(reg);
-                        return Err(
-                            self.reject_found(RejectionKind::RecordSize { reg, size }, found)
-                        );
+                        let kind = RejectionKind::RecordSize { reg, size };
+                        return Err(self.reject_held(kind, reg));
                     }
                     if let Some(bytes) = bytes {
                         self.readable_bytes(bytes, size)?;
@@ -61,10 +59,8 @@ impl Verifier<'_, '_> {
                     count = *self.number(reg)?;
                     if count.wide.umax > LOOP_MAX {
                         let most = count.wide.umax;
-                        let found = self.current.reg(reg);
-                        return Err(
-                            self.reject_found(RejectionKind::LoopTooLong { reg, most }, found)
-                        );
+                        let kind = RejectionKind::LoopTooLong { reg, most };
+                        return Err(self.reject_held(kind, reg));
                     }
                 }
                 Arg::Func => match self.readable(reg)?.kind {
@@ -96,8 +92,7 @@ impl Verifier<'_, '_> {
     }
 
     fn wrong_argument(&self, reg: Reg, wanted: &'static str) -> Refused {
-        let found = self.current.reg(reg);
-        self.reject_found(RejectionKind::WrongArgument { reg, wanted }, found)
+        self.reject_held(RejectionKind::WrongArgument { reg, wanted }, reg)
     }
 
     /// The body of a loop: r1 counts, r2 is the context.

@@ -144,8 +144,8 @@ impl Verifier<'_, '_> {
         }
     }
 
-    /// Checks that a helper may read `length` bytes at what `reg` holds.
-    pub(super) fn readable_bytes(&self, reg: Reg, length: u64) -> Result<(), Refused> {
+    /// Checks that a helper may read `length` bytes at what `reg` holds, and where that is.
+    pub(super) fn readable_bytes(&self, reg: Reg, length: u64) -> Result<Place, Refused> {
         let pointer = *self.readable(reg)?;
         let place = self.place(reg, &pointer, 0, length)?;
         if let Place::Stack { from } = place {
@@ -153,6 +153,21 @@ impl Verifier<'_, '_> {
             if mutant!(ArgumentsAreSet, !self.current.is_readable(from, length), false) {
                 let gap = from.saturating_add(self.current.readable_from(from));
                 return Err(self.reject(RejectionKind::StackNotInitialised { off: from_top(gap) }));
+            }
+        }
+        Ok(place)
+    }
+
+    /// Checks that a helper may read and write a number of 128 bits at what `reg` holds, and
+    /// forgets what was there.
+    pub(super) fn wide_number(&mut self, reg: Reg) -> Result<(), Refused> {
+        match self.readable_bytes(reg, 16)? {
+            Place::ReadOnly => {
+                return Err(self.reject_held(RejectionKind::ReadOnly { reg }, reg));
+            }
+            Place::Writable => {}
+            Place::Stack { from } => {
+                self.current.write_bytes(from, mutant!(HelperWritesAll, 16, 8));
             }
         }
         Ok(())

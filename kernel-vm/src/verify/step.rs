@@ -123,8 +123,8 @@ impl Verifier<'_, '_> {
                 Value { kind: b.kind, scalar: b.scalar.alu(op, Width::W64, &a.scalar) }
             }
             _ => {
-                let found = *if a.kind == Kind::Scalar { b } else { a };
-                return Err(self.reject_found(RejectionKind::PointerArithmetic { op }, &found));
+                let found = if a.kind == Kind::Scalar { b } else { a };
+                return Err(self.reject_found(RejectionKind::PointerArithmetic { op }, found));
             }
         };
         self.current.set(dst, value);

@@ -4,7 +4,8 @@
 //! verifier does; the first and the last are read only for programs. The program becomes a
 //! function, called by a few insns that hand it those addresses and keep its result. Helpers
 //! keep their numbers where Linux has them: `emit` becomes `bpf_ringbuf_output`; `waits_for` and
-//! `mul_div` a function of Linux that takes nothing, behind products that refuse what is no number.
+//! what does arithmetic a function of Linux that takes nothing, behind products that refuse what is
+//! no number, and loads and stores of what is read and written.
 
 use kernel_vm::generate::{MAPS, SPEC};
 use kernel_vm::helper::Helper;
@@ -246,9 +247,9 @@ impl Linux {
             let map = usize::try_from(map).ok().and_then(|map| self.maps.get(map));
             map.map_or(-1, AsRawFd::as_raw_fd)
         };
-        let numbers = |args: &[Reg]| {
-            let product =
-                |dst| Insn::Alu { width: Width::W64, op: AluOp::Mul, dst, src: Operand::Imm(1) };
+        let product =
+            |dst| Insn::Alu { width: Width::W64, op: AluOp::Mul, dst, src: Operand::Imm(1) };
+        let numbers = |args: &[Reg]| -> Vec<Insn> {
             let call = Insn::Call(Callee::Helper(JIFFIES64));
             args.iter().copied().map(product).chain([call]).collect()
         };
@@ -272,6 +273,21 @@ impl Linux {
             Insn::Call(Callee::Helper(id)) if id == Helper::WaitsFor.id() => numbers(&[Reg::R1]),
             Insn::Call(Callee::Helper(id)) if id == Helper::MulDiv.id() => {
                 numbers(&[Reg::R1, Reg::R2, Reg::R3])
+            }
+            Insn::Call(Callee::Helper(id))
+                if id == Helper::Decay.id() || id == Helper::Root.id() =>
+            {
+                numbers(&[Reg::R1, Reg::R2])
+            }
+            Insn::Call(Callee::Helper(id)) if id == Helper::Spread.id() => {
+                // Both words are read, are numbers, and are written.
+                let (size, src) = (Size::Dw, Operand::Reg(Reg::R0));
+                let word = |off| {
+                    let load = Insn::Load { size, signed: false, dst: Reg::R0, src: Reg::R1, off };
+                    [load, product(Reg::R0), Insn::Store { size, dst: Reg::R1, off, src }]
+                };
+                let words = word(0).into_iter().chain(word(8));
+                words.chain(numbers(&[Reg::R2, Reg::R3, Reg::R4])).collect()
             }
             insn @ (Insn::Alu { .. }
             | Insn::Mov { .. }

@@ -126,15 +126,22 @@ fn run<E>(
 }
 
 /// Whether its result depends on nothing but its input, and on both sides: clocks and threads
-/// differ, Linux has no such division, and what is behind the address of a removed value is not
+/// differ, Linux has no such arithmetic, and what is behind the address of a removed value is not
 /// said.
 fn is_function(program: &[RawInsn]) -> bool {
     let mut rest = program;
     while let Ok(insn) = decode(rest) {
         if let Insn::Call(Callee::Helper(id)) = insn {
             // In code that no value reaches, any.
-            if let Some(Helper::BootTime | Helper::WaitsFor | Helper::MulDiv | Helper::MapDelete) =
-                Helper::from_id(id)
+            if let Some(
+                Helper::BootTime
+                | Helper::WaitsFor
+                | Helper::MulDiv
+                | Helper::Decay
+                | Helper::Spread
+                | Helper::Root
+                | Helper::MapDelete,
+            ) = Helper::from_id(id)
             {
                 return false;
             }

@@ -1,7 +1,10 @@
 //! A small machine for `vm` code, for tests: every access is checked, every insn counted.
 
-use kernel_vm::helper::Helper;
 use std::collections::HashMap;
+
+use kernel_vm::helper::Helper;
+
+use super::reference;
 
 /// What went wrong in a run: code that the back end must never write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,18 +98,9 @@ impl Machine {
                     regs[10] = base + STACK_BYTES as u64;
                     next = next.wrapping_add_signed(imm as isize);
                 }
-                5 if op == 0x85 && imm == Helper::MulDiv.id() => {
-                    let [a, b, c] = [1, 2, 3].map(|reg| i128::from(regs[reg] as i64));
-                    regs[0] = super::reference::mul_div(a, b, c) as u64;
-                    regs[1..6].fill(0xbad_bad);
-                }
                 5 if op == 0x85 => {
-                    let (address, bytes) = (regs[1], regs[2] as usize);
-                    let record = self.at(address, bytes).ok_or_else(|| fault("bad record"))?;
-                    let record = record.to_vec();
-                    self.emitted.push(record);
+                    regs[0] = self.call(imm, &regs).map_err(fault)?;
                     regs[1..6].fill(0xbad_bad);
-                    regs[0] = 0;
                 }
                 5 => {
                     let rhs = if op & 8 == 0 { i64::from(imm) as u64 } else { regs[src] };
@@ -119,6 +113,29 @@ impl Machine {
             pc = next;
         }
         Err(Fault { pc, what: "does not end".to_owned() })
+    }
+
+    /// What a helper does, by the words of the language.
+    fn call(&mut self, id: i32, regs: &[u64; 11]) -> Result<u64, &'static str> {
+        let [a, b, c, d] = [1, 2, 3, 4].map(|reg| i128::from(regs[reg] as i64));
+        Ok(match Helper::from_id(id) {
+            Some(Helper::MulDiv) => reference::mul_div(a, b, c) as u64,
+            Some(Helper::Decay) => reference::decay(a, b) as u64,
+            Some(Helper::Root) => reference::root(b << 64 | i128::from(regs[1])) as u64,
+            Some(Helper::Spread) => {
+                let bytes = self.at(regs[1], 16).ok_or("bad variance")?;
+                let variance = i128::from_le_bytes(bytes.try_into().expect("sixteen bytes"));
+                let variance = reference::spread(variance, b, c, d);
+                bytes.copy_from_slice(&variance.to_le_bytes());
+                0
+            }
+            Some(Helper::Emit) => {
+                let record = self.at(regs[1], regs[2] as usize).ok_or("bad record")?.to_vec();
+                self.emitted.push(record);
+                0
+            }
+            _ => return Err("unknown helper"),
+        })
     }
 }
 

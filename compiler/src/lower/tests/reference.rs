@@ -100,6 +100,12 @@ pub(crate) fn decay(dt: i128, half_life: i128) -> i128 {
     sum >> (dt / half_life)
 }
 
+/// The variance after a value that differs so much from the mean.
+pub(crate) fn spread(variance: i128, difference: i128, step: i128, weight: i128) -> i128 {
+    let (added, kept) = (variance + difference * step, (1 << 32) - weight);
+    (added >> 32) * kept + (((added & 0xffff_ffff) * kept) >> 32)
+}
+
 /// The square root of a variance: of its highest 61 or 62 bits, the rest dropped in pairs.
 pub(crate) fn root(variance: i128) -> i128 {
     let (mut left, mut shift) = (variance, 0);
@@ -240,8 +246,7 @@ impl<'a> Reference<'a> {
         let difference = x - wave.mean;
         let score = mul_div(difference, 1_000_000, root(wave.variance).max(1 << bits));
         wave.mean += scale(difference, weight);
-        let added = wave.variance + difference * scale(difference, weight);
-        wave.variance = (added >> 32) * kept + (((added & 0xffff_ffff) * kept) >> 32);
+        wave.variance = spread(wave.variance, difference, scale(difference, weight), weight);
         wave.peak = if wave.peak > x { x + scale(wave.peak - x, kept) } else { x };
         wave.slow += scale(wave.mean - wave.slow, weight);
         let lag = mul_div(dt, kept, weight);

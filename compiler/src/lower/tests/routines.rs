@@ -1,5 +1,6 @@
 //! The routines by themselves, against 128-bit integers.
 
+use kernel_vm::arith::history;
 use proptest::prelude::*;
 
 use super::machine::{Machine, STATE};
@@ -74,9 +75,22 @@ proptest! {
         let args = [STATE, difference as u64, step as u64, weight as u64];
         let (_, state) = run(Routine::Spread, variance_bytes(variance), &args);
         let found = i128::from_le_bytes(state.try_into().expect("sixteen bytes"));
-        let (difference, weight) = (i128::from(difference), i128::from(weight));
-        let added = variance + difference * ((difference * weight) >> 32);
-        let kept = (1 << 32) - weight;
-        prop_assert_eq!(found, (added >> 32) * kept + (((added & 0xffff_ffff) * kept) >> 32));
+        let (d, w) = (i128::from(difference), i128::from(weight));
+        prop_assert_eq!(found, reference::spread(variance, d, step, w));
+        let mut machine = variance.to_le_bytes();
+        history::spread(&mut machine, difference, step as i64, weight);
+        prop_assert_eq!(found.to_le_bytes(), machine);
+    }
+
+    /// What the machine's helper does of any numbers at all, the routine does.
+    #[test]
+    fn the_machine_decays_and_takes_roots_as_the_routines_do(
+        dt in edgy(), half_life in edgy(), high: u64, low: u64, shift in 0..128,
+    ) {
+        let (found, _) = run(Routine::Decay, Vec::new(), &[dt as u64, half_life as u64]);
+        prop_assert_eq!(found as i64, history::decay(dt, half_life));
+        let variance = (u128::from(high) << 64 | u128::from(low)) >> shift;
+        let (found, _) = run(Routine::Root, Vec::new(), &[variance as u64, (variance >> 64) as u64]);
+        prop_assert_eq!(found, history::root(variance));
     }
 }
