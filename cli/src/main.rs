@@ -15,6 +15,7 @@ mod duration;
 mod exit;
 mod export;
 mod input;
+mod limits;
 mod output;
 mod probe;
 mod schedule;

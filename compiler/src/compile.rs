@@ -123,7 +123,7 @@ impl Build {
         }
         let linked = vm_section::link(&program).map_err(too_far)?;
         let mut meta = meta::filter(filter, &plan, rodata, self.bss, self.vm_block(&linked));
-        meta.bpf.resident = Some(meta::resident(&filter.name, sweep.resident_stats));
+        meta.bpf.resident = Some(meta::resident(&filter.name, sweep.resident_stats, sweep.acting));
         meta.bpf.classic = sweep.classic.iter().map(bpf::Pass::meta).collect();
         let by_row = sweep.classic_reader.as_ref().map(|program| program.name.clone());
         meta.bpf.reader = Some(meta::reader(&filter.name, &sweep.switch, by_row));

@@ -54,11 +54,26 @@ fn a_filter_on_each_table_and_on_waits() {
         filter on_file on file { where kind == socket emit pid, fd, name, inode, flags }
         filter on_mapping on mapping { where shared emit pid, object, object.name, permissions }
         filter deadlock on thread { where cycle(waits_for) emit tid, waits_on, cycle.id }
+        filter acting on process { where rss > 1TiB emit comm limit { after 1s term after 9s kill } }
         filter held on thread { where wait_class == waiting for 1s emit tid, waits_for }
     ";
     let compiled = kfilter_compiler::compile("each.kf", source).expect("no errors");
     kernel_accepts_object("each", &compiled.object);
     types_stand_once("each", &compiled.object);
+}
+
+/// Where the kernel has no work of tasks, the calls that ask for it are dead code.
+#[test]
+fn a_filter_that_can_act_loads_where_the_kernel_cannot() {
+    let source = "filter acts on process { where rss > 1TiB emit comm limit { after 1s kill } }";
+    let mut object = kfilter_compiler::compile("acts.kf", source).expect("no errors").object;
+    let known = b"bpf_task_work";
+    for place in 0..object.len() - known.len() {
+        if object[place..].starts_with(known) {
+            object[place..place + known.len()].copy_from_slice(b"bpf_task_nope");
+        }
+    }
+    kernel_accepts_object("acts_elsewhere", &object);
 }
 
 /// bpftool reads the object's BTF, finds the records in it, and every named type once.

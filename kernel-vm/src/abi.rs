@@ -127,6 +127,135 @@ pub const RESIDENT_STATS_BYTES: usize = core::mem::size_of::<ResidentStats>();
 pub const SWEEP_END_BYTES: usize = 68;
 const _: () = assert!(SWEEP_END_BYTES <= SWEEP_STATS_BYTES && !SWEEP_END_BYTES.is_multiple_of(8));
 
+/// Most destructive acts on the processes that one filter finds: of each rule the window in
+/// nanoseconds and the acts that are granted within it, the shorter one first.
+pub const ACT_BUDGET: [(i64, usize); 2] = [(15 * NS_PER_SECOND, 1), (600 * NS_PER_SECOND, 3)];
+/// Acts of a filter that the kernel keeps in mind: those of the longer window.
+pub const ACT_SLOTS: usize = ACT_BUDGET[1].1;
+/// Sweeps in a row that a process must be absent from to be no offender any more, unless
+/// something else is asked for.
+pub const ABSENT_SWEEPS: u32 = 3;
+
+/// What a filter that acts from the kernel puts into its ring buffer behind the record of the
+/// process that it is about, before it acts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct ActMark {
+    /// Index of the rung in the filter's `limit`.
+    pub rung: u32,
+    /// An [`ActOutcome`].
+    pub outcome: u32,
+    /// What goes with it, else 0.
+    pub detail: i32,
+}
+
+/// Bytes of [`ActMark`]. No record and no end of a sweep has this size.
+pub const ACT_MARK_BYTES: usize = core::mem::size_of::<ActMark>();
+const _: () = assert!(ACT_MARK_BYTES != SWEEP_END_BYTES && !ACT_MARK_BYTES.is_multiple_of(8));
+
+/// What became of a rung that was due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum ActOutcome {
+    /// It is about to be done.
+    Acts = 1,
+    /// The budget is spent; it stays due.
+    Spent = 2,
+    /// It is pid 1.
+    Init = 3,
+    /// It is a kernel thread.
+    KernelThread = 4,
+    /// It loaded the filter, or is an ancestor of who did.
+    Own = 5,
+    /// Its name is protected; the detail is the index in the list.
+    Protected = 6,
+    /// The kernel did not take it; the detail is a negative errno.
+    Failed = 7,
+}
+
+impl ActOutcome {
+    /// Every outcome.
+    pub const ALL: [Self; 7] = [
+        Self::Acts,
+        Self::Spent,
+        Self::Init,
+        Self::KernelThread,
+        Self::Own,
+        Self::Protected,
+        Self::Failed,
+    ];
+
+    /// The outcome with this number.
+    #[must_use]
+    pub fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| *outcome as u32 == number)
+    }
+}
+
+/// One of the last acts of a filter that acts from the kernel, and a share of its counters: an
+/// element of the map that versions of the filter hand on, [`ACT_SLOTS`] of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct ActSlot {
+    /// The kernel's `struct bpf_task_work`.
+    pub work: u64,
+    /// The signal that is to be sent.
+    pub signal: u64,
+    /// CLOCK_BOOTTIME when the act was granted, in nanoseconds; 0 before the first.
+    pub granted_ns: u64,
+    /// Signals that were sent.
+    pub sent: u64,
+    /// Acts that the kernel did not take.
+    pub failed: u64,
+    /// Acts that were given up, as the process did not match any more when its turn came, or
+    /// the filter was gone.
+    pub withdrawn: u64,
+    /// Rungs that a rail refused.
+    pub refused: u64,
+    /// Sweeps in which the budget held a rung back.
+    pub spent: u64,
+    /// Sweeps in which a rung was held back because its evidence found no room.
+    pub silent: u64,
+}
+
+/// Bytes of [`ActSlot`].
+pub const ACT_SLOT_BYTES: usize = core::mem::size_of::<ActSlot>();
+
+/// Most processes that are protected by their ids.
+pub const RAIL_PIDS: usize = 32;
+/// Most names that are protected.
+pub const RAIL_NAMES: usize = 16;
+/// Bytes of a name as the kernel keeps it, its terminating zero included.
+pub const RAIL_NAME_BYTES: usize = 16;
+
+/// Whom a filter that acts from the kernel never touches: the value of a frozen map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct KernelRails {
+    /// Process ids; 0 for none.
+    pub pids: [u32; RAIL_PIDS],
+    /// Names.
+    pub names: [RailName; RAIL_NAMES],
+}
+
+/// A protected name: one whose bytes under the mask are these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct RailName {
+    /// The bytes.
+    pub bytes: [u8; RAIL_NAME_BYTES],
+    /// 0xff for each byte that counts.
+    pub mask: [u8; RAIL_NAME_BYTES],
+}
+
+impl RailName {
+    /// The name of no process: a name ends with a zero.
+    pub const NOBODY: Self = Self { bytes: [0xff; RAIL_NAME_BYTES], mask: [0xff; RAIL_NAME_BYTES] };
+}
+
+/// Bytes of [`KernelRails`].
+pub const KERNEL_RAILS_BYTES: usize = core::mem::size_of::<KernelRails>();
+
 /// One in the fixed-point form of ratios and per-second rates: a millionth is the unit.
 pub const FIXED_ONE: i64 = 1_000_000;
 /// Nanoseconds in a second.

@@ -314,6 +314,22 @@ pub struct ResidentMeta {
     pub timer: String,
     /// Its block of `.bss`: [`crate::abi::ResidentStats`].
     pub stats: Block,
+    /// What lets it act on whom its `limit` is about; absent when that has no `term` and no
+    /// `kill`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acting: Option<ActingMeta>,
+}
+
+/// What lets a filter that sweeps by itself send the signals of its `limit`, in the kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActingMeta {
+    /// The program in the place of [`ResidentMeta::start`].
+    pub start: String,
+    /// The array of [`crate::abi::ActSlot`].
+    pub acts: String,
+    /// The array that holds [`crate::abi::KernelRails`], to be filled and frozen before the
+    /// start.
+    pub rails: String,
 }
 
 /// The `vm` target's program and rows.

@@ -51,6 +51,14 @@ pub enum LoadError {
         /// What can be done.
         way_out: String,
     },
+    /// A privilege is missing that the kernel itself does not ask for.
+    #[error("{doing} takes {capability}, which kfilter does not have")]
+    Lacks {
+        /// The capability.
+        capability: &'static str,
+        /// What was being done, in the user's words.
+        doing: String,
+    },
     /// Another sweep of the same loaded filter was running all the time.
     #[error("filter `{filter}` is being swept by someone else")]
     Busy {
@@ -117,6 +125,7 @@ impl LoadError {
             | Self::AlreadyLoaded { .. }
             | Self::NotLoaded { .. }
             | Self::Name { .. } => ErrorClass::Input,
+            Self::Lacks { .. } => ErrorClass::Privilege,
             Self::Syscall { source, .. } if source.errno.is_privilege() => ErrorClass::Privilege,
             Self::Rejected(rejection)
                 if rejection.lacks.is_some() || rejection.errno.0 == libc::EPERM =>

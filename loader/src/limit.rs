@@ -11,6 +11,7 @@
 mod budget;
 mod engine;
 mod journal;
+pub mod kernel;
 pub mod linux;
 mod look;
 mod rails;

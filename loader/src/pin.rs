@@ -12,6 +12,7 @@
 //!     text      the same, as lines for people
 //!     timer     what makes it sweep by itself, and the program that ends that,
 //!     stop      if it is resident
+//!     acts      its last acts, if it acts from the kernel
 //!     pass0...  where no program walks by itself (before Linux 6.10) and a sweep takes several
 //!               readings, in the place of `sweep`, `read` and `text`: what a session reads
 //! ```
@@ -19,6 +20,7 @@
 //! **Invariant**: `NAME` is there whole or not at all. It is made beside its place and moved
 //! there in one step; what a killed loader left is removed by the next one.
 
+mod acting;
 mod directory;
 mod meta;
 mod place;
@@ -27,6 +29,7 @@ mod resident;
 mod rows;
 mod turns;
 
+pub use acting::{ActCounts, Spared};
 pub use meta::PinMeta;
 pub(crate) use meta::{code_digest, unreadable};
 pub use reader::FileSession;
@@ -36,6 +39,7 @@ use crate::error::LoadError;
 use crate::host::bpf::resident::explain;
 use crate::host::bpf::{BpfSession, Loaded, LoadedMap, Reuse, Types, is_too_old, load_programs};
 use crate::host::{Request, Session};
+use crate::limit::Rails;
 use crate::link::ProgramKind;
 use crate::sys::{Call, Sys};
 use directory::{Aside, Directory};
@@ -63,6 +67,7 @@ mod file {
     pub(super) const TEXT: &str = "text";
     pub(super) const TIMER: &str = "timer";
     pub(super) const STOP: &str = "stop";
+    pub(super) const ACTS: &str = "acts";
 }
 
 /// How to keep a filter.
@@ -81,6 +86,8 @@ pub struct PinOptions {
     pub params: Vec<crate::params::Given>,
     /// Sweep in the kernel, this far apart, with nobody to ask for it.
     pub every: Option<Duration>,
+    /// Let the kernel send the signals of the filter's `limit`, within these rails.
+    pub acting: Option<Rails>,
 }
 
 impl PinOptions {
@@ -94,6 +101,7 @@ impl PinOptions {
             group: None,
             params: Vec::new(),
             every: None,
+            acting: None,
         }
     }
 }
@@ -158,13 +166,23 @@ impl Pins {
         let history_kept = history.is_some();
         let read = request.filter.bpf.reader.as_ref();
         let ticking = resident::wanted(request.filter, options)?;
+        let acting = acting::wanted(&*self.sys, request.filter, options)?;
+        if let Some(acting) = &acting {
+            acting.ask(&*self.sys, &self.types, request.object)?;
+        }
         let mut names = vec![request.filter.bpf.sweep.as_str()];
         names.extend(read.map(|reader| reader.program.as_str()));
-        names.extend(ticking.iter().flat_map(|meta| [meta.start.as_str(), meta.stop.as_str()]));
-        let reuse = reuse_of(request.filter, history.as_ref());
+        names.extend(ticking.iter().flat_map(|meta| {
+            let start = acting.as_ref().map_or(&meta.start, |acting| &acting.meta.start);
+            [start.as_str(), meta.stop.as_str()]
+        }));
+        let mut reuse = reuse_of(request.filter, history.as_ref());
+        reuse.extend(acting.iter().flat_map(|acting| acting.reuse(self.last_acts(&options.name))));
         let loaded = match load_programs(&*self.sys, &self.types, request, &names, reuse) {
             Ok(loaded) => loaded,
-            Err(refused) if ticking.is_some() => return Err(explain(refused).or_too_old(TICKS)),
+            Err(refused) if ticking.is_some() => {
+                return Err(explain(refused).or_too_old(TICKS));
+            }
             Err(refused) if is_too_old(&refused) => return self.load_classic(request, options),
             // Some kernels have the functions, and do not let such programs call them.
             Err(refused @ LoadError::Rejected(_)) => {
@@ -178,6 +196,9 @@ impl Pins {
                 reader::load_lines(sys, &self.types, request, reader, program, &loaded)
             })
             .transpose()?;
+        if let Some(acting) = &acting {
+            acting.guard(&*self.sys, &loaded)?;
+        }
         let description = PinMeta::new(request, options, code, false).store(&*self.sys)?;
         let making = directory.begin(&options.name)?;
         self.pin_all(making.path(), request.filter, &loaded, &description)?;
@@ -191,6 +212,9 @@ impl Pins {
         };
         if let Some(ticking) = ticking {
             self.pin_ticking(making.path(), ticking, &loaded, names.len())?;
+        }
+        if let Some(acts) = acting.as_ref().and_then(|acting| loaded.map(&acting.meta.acts)) {
+            self.pin(making.path(), file::ACTS, acts.fd.as_fd())?;
         }
         directory::open_up(making.path(), options, readable)?;
         let before = self.get(&options.name, file::STOP).ok();

@@ -4,12 +4,14 @@ mod from_dir;
 
 use crate::choice::Choice;
 use crate::exit::{Exit, Failure};
+use crate::limits;
 use crate::output::human;
 use crate::output::terminal::ColorChoice;
 use crate::session::failure;
 use clap::ValueEnum;
 use kfilter_loader::HostKind;
 use kfilter_loader::keep::Keepers;
+use kfilter_loader::limit::Rails;
 use kfilter_loader::params::{self, Given};
 use kfilter_loader::pin::{PinOptions, Pinned, Pins};
 use std::path::PathBuf;
@@ -58,6 +60,17 @@ pub(crate) struct Args {
     /// Let the kernel sweep by itself, this far apart; `kfilter watch NAME` shows what matches
     #[arg(long, value_name = "DURATION", value_parser = crate::duration::parse)]
     every: Option<Duration>,
+
+    /// Let the kernel itself send the TERM and KILL of the filter's `limit`, whoever else is there
+    ///
+    /// With --every only, from Linux 6.18 on. The other rungs are those of `kfilter watch
+    /// --enforce`, which leaves these two alone while the filter of that name is loaded so.
+    #[arg(long)]
+    enforce: bool,
+
+    /// With --enforce: never signal processes of this name; a trailing * matches any rest
+    #[arg(long, value_name = "NAME")]
+    protect: Vec<String>,
 
     /// Who may read its `text` and `read` files, as in chmod(1); 0600 unless given
     #[arg(long, value_name = "MODE", value_parser = parse_mode)]
@@ -119,6 +132,7 @@ fn load(args: &Args, color: ColorChoice) -> Result<(), Failure> {
         let message = format!("--name is for one filter, there are {}", chosen.len());
         return Err(Failure::new(Exit::BadInput, message).help("choose one with --filter"));
     }
+    let acting = acting(args)?;
     let keepers = Keepers::running();
     for one in &chosen {
         let own = &one.request.filter.name;
@@ -128,14 +142,33 @@ fn load(args: &Args, color: ColorChoice) -> Result<(), Failure> {
             group,
             params: one.params.clone(),
             every: args.every,
+            acting: acting.clone(),
             ..PinOptions::new(args.name.as_ref().unwrap_or(own))
         };
         let kept = keepers.keep(args.host.kind(), &one.request, &options);
         let kept = kept.map_err(|error| failure(&error))?;
         let has_history = one.request.filter.state_size > 0;
         eprintln!("{}", said(&options, kept, has_history));
+        if acting.is_some() {
+            eprintln!("{}: {}", options.name, limits::of_kernel(one.request.filter));
+        }
     }
     Ok(())
+}
+
+/// The rails of filters that act from the kernel.
+fn acting(args: &Args) -> Result<Option<Rails>, Failure> {
+    let wrong = |message: &str, help: &str| Err(Failure::new(Exit::BadInput, message).help(help));
+    if !args.enforce {
+        if args.protect.is_empty() {
+            return Ok(None);
+        }
+        return wrong("--protect is for filters that act", "add --enforce");
+    }
+    if args.every.is_none() {
+        return wrong("a filter acts only where it sweeps by itself", "add `--every 1s`");
+    }
+    Ok(Some(Rails::for_this_process(args.protect.clone())))
 }
 
 fn said(options: &PinOptions, (host, pinned): (HostKind, Pinned), has_history: bool) -> String {

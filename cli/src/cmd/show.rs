@@ -2,13 +2,15 @@
 
 use crate::cmd::list::{age, params};
 use crate::exit::{Exit, Failure};
+use crate::limits;
 use crate::output::escape::visible;
 use crate::output::human;
 use crate::output::value::shown_fields;
 use crate::session::failure;
 use kernel_vm::abi::{ResidentStats, SweepStats};
+use kernel_vm::object::FilterMeta;
 use kfilter_loader::keep::Keepers;
-use kfilter_loader::pin::Pins;
+use kfilter_loader::pin::{ActCounts, Pins, Spared};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -53,6 +55,9 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         push_counters(&mut out, sweep, resident);
     }
     let pins = Pins::running();
+    if let Some(spared) = &meta.acting {
+        push_acts(&mut out, filter, spared, pins.acts(&args.name).ok().flatten());
+    }
     for (word, path) in [("text", pins.text_path(&args.name)), ("read", pins.read_path(&args.name))]
     {
         if let Ok(file) = std::fs::metadata(&path) {
@@ -62,6 +67,21 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     }
     std::io::stdout().write_all(out.as_bytes())?;
     Ok(Exit::Success)
+}
+
+/// What it does from the kernel, whom it spares, and what has come of it.
+fn push_acts(out: &mut String, filter: &FilterMeta, spared: &Spared, counts: Option<ActCounts>) {
+    let _ = writeln!(out, "acts     {}", limits::of_kernel(filter));
+    let pids = spared.pids.iter().map(i32::to_string);
+    let all: Vec<String> = pids.chain(spared.names.iter().cloned()).collect();
+    let _ = writeln!(out, "spares   {}", visible(all.join(", ").as_bytes()));
+    let Some(counts) = counts else { return };
+    let ActCounts { sent, failed, withdrawn, refused, spent, silent } = counts;
+    let _ = writeln!(
+        out,
+        "acted    {sent} signals sent, {failed} failed, {withdrawn} withdrawn; {refused} refused; \
+         held back in {spent} sweeps by the budget, in {silent} as the evidence found no room",
+    );
 }
 
 /// What has been counted since it was loaded.

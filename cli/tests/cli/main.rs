@@ -1,5 +1,6 @@
 //! The `kfilter` binary as its users meet it: arguments, files, output, exit status.
 
+mod acting;
 mod bad_input;
 mod formats;
 mod help;

@@ -2,8 +2,9 @@
 
 use kernel_vm::abi::{RESIDENT_STATS_BYTES, SWEEP_STATS_BYTES};
 use kernel_vm::object::{
-    Block, BpfMeta, CellMeta, FieldMeta, FilterMeta, GROUPS_MAX, GroupMeta, HoldMeta, LimitMeta,
-    ParamMeta, ReaderMeta, RecordMeta, ResidentMeta, RowColumn, TopMeta, TypeMeta, VmMeta,
+    ActingMeta, Block, BpfMeta, CellMeta, FieldMeta, FilterMeta, GROUPS_MAX, GroupMeta, HoldMeta,
+    LimitMeta, ParamMeta, ReaderMeta, RecordMeta, ResidentMeta, RowColumn, TopMeta, TypeMeta,
+    VmMeta,
 };
 
 use crate::hir::{ExprKind, Filter, Value};
@@ -67,13 +68,14 @@ pub(super) fn filter(
 }
 
 /// The metadata of what lets the filter called `filter` sweep by itself, which counts at
-/// `bss`.
-pub(super) fn resident(filter: &str, bss: u32) -> ResidentMeta {
+/// `bss`, and what lets it act.
+pub(super) fn resident(filter: &str, bss: u32, acting: Option<ActingMeta>) -> ResidentMeta {
     ResidentMeta {
         start: bpf::resident::start_symbol(filter),
         stop: bpf::resident::stop_symbol(filter),
         timer: bpf::resident::timer_map(filter),
         stats: Block { offset: bss, size: RESIDENT_STATS_BYTES as u32 },
+        acting,
     }
 }
 

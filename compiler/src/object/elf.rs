@@ -13,6 +13,7 @@ use super::describe::{Described, Symbol as DataSymbol};
 use super::ext::{CodeSection, Reference, TEXT};
 use super::{LICENSE, Module, ObjectError, ObjectErrorKind};
 use crate::code::RelocKind;
+use crate::target::bpf::kernel_types;
 
 const INSN_ALIGN: u64 = 8;
 
@@ -90,13 +91,14 @@ impl File {
         if self.symbols.contains_key(name) {
             return Err(ObjectErrorKind::DuplicateSymbol { name: name.to_owned() }.into());
         }
+        let weak = section.is_none() && kernel_types::is_optional(name);
         let id = self.object.add_symbol(Symbol {
             name: name.as_bytes().to_vec(),
             value,
             size,
             kind,
             scope,
-            weak: false,
+            weak,
             section: section.map_or(SymbolSection::Undefined, SymbolSection::Section),
             flags: SymbolFlags::None,
         });

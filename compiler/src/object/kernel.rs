@@ -225,6 +225,7 @@ impl Types {
             | Kind::Memory
             | Kind::IntPointer
             | Kind::Callback
+            | Kind::TaskCallback
             | Kind::Enum(_) => {
                 let bytes = kind.scalar_bytes().unwrap_or(8);
                 (bytes, bytes)
@@ -253,6 +254,14 @@ impl Types {
                 let memory = self.btf.pointer(VOID);
                 let key = self.btf.pointer(int);
                 let args = [("map", memory), ("key", key), ("value", memory)];
+                let prototype = self.btf.prototype(int, &args);
+                self.btf.pointer(prototype)
+            }
+            Kind::TaskCallback => {
+                let int = self.kind(Kind::Signed(4));
+                let memory = self.btf.pointer(VOID);
+                let map = self.pointer_to("bpf_map");
+                let args = [("map", map), ("key", memory), ("value", memory)];
                 let prototype = self.btf.prototype(int, &args);
                 self.btf.pointer(prototype)
             }
@@ -306,6 +315,7 @@ impl Types {
             | Kind::Memory
             | Kind::IntPointer
             | Kind::Callback
+            | Kind::TaskCallback
             | Kind::Enum(_) => None,
         }
     }

@@ -112,6 +112,7 @@ impl Used {
                 | Kind::Memory
                 | Kind::IntPointer
                 | Kind::Callback
+                | Kind::TaskCallback
                 | Kind::Enum(_) => return Err(unknown_field(path)),
             };
             self.add_pointee(kind);
@@ -128,6 +129,7 @@ impl Used {
     fn add_pointee(&mut self, kind: Kind) {
         let name = match kind {
             Kind::Pointer(name) => Some(name),
+            Kind::TaskCallback => Some("bpf_map"),
             Kind::Struct(_) | Kind::Array(..) => contained(kind),
             Kind::Unsigned(_)
             | Kind::Signed(_)
@@ -155,6 +157,7 @@ pub(super) fn contained(kind: Kind) -> Option<&'static str> {
         | Kind::Memory
         | Kind::IntPointer
         | Kind::Callback
+        | Kind::TaskCallback
         | Kind::Enum(_) => None,
     }
 }

@@ -3,6 +3,7 @@
 //! [`columns`] says what a column is in the kernel, `sweep` what stands around the row
 //! body; the body comes from `lower`.
 
+mod acting;
 pub mod ahead;
 mod classic;
 pub mod columns;
@@ -16,7 +17,7 @@ mod sweep;
 mod waiting;
 
 use kernel_vm::abi::{RESIDENT_STATS_BYTES, SWEEP_STATS_BYTES};
-use kernel_vm::object::PassMeta;
+use kernel_vm::object::{ActingMeta, PassMeta};
 
 use self::columns::{Columns, Place};
 use crate::asm::JumpTooFar;
@@ -48,6 +49,8 @@ pub struct Sweep {
     pub classic_reader: Option<Program>,
     /// What lets it sweep by itself.
     pub resident: resident::Resident,
+    /// What lets it act on whom it finds, if its `limit` has such rungs.
+    pub acting: Option<ActingMeta>,
     /// Its maps.
     pub maps: Vec<Map>,
     /// The functions that its columns need.
@@ -155,6 +158,7 @@ pub fn compile(filter: &Filter, plan: &Plan, rodata: u32, bss: u32) -> Result<Sw
         lines: &lines,
         switch,
         output: sweep::OUTPUT,
+        acting: None,
         way: sweep::Way::Call,
     };
     // Every program has the same row.
@@ -171,6 +175,13 @@ pub fn compile(filter: &Filter, plan: &Plan, rodata: u32, bss: u32) -> Result<Sw
     let ticking = sweep::Names { way: sweep::Way::Tick, ..names.clone() };
     let work = sweep::program(&row, &columns, &ticking)?;
     let mut resident = resident::build(&filter.name, work, &ticking)?;
+    let acting = acting::Acting::of(filter);
+    if let Some(acting) = &acting {
+        let names = sweep::Names { acting: Some(acting), ..ticking.clone() };
+        let work = sweep::program(&row, &columns, &names)?;
+        resident.programs.push(acting.program(&names)?);
+        resident.subprograms.extend(acting.subprograms(work, &names, plan.record_size)?);
+    }
     let mut subprograms = columns.subprograms()?;
     let by_row = sweep::Names { way: sweep::Way::Classic, ..names.clone() };
     let row_by_row = columns.classic();
@@ -232,6 +243,7 @@ pub fn compile(filter: &Filter, plan: &Plan, rodata: u32, bss: u32) -> Result<Sw
     maps.extend(groups.iter().flat_map(groups::Groups::maps));
     maps.extend(columns.maps());
     maps.push(resident::map(&filter.name));
+    maps.extend(acting.iter().flat_map(acting::Acting::maps));
     let mut scratch = columns.scratch();
     scratch.push(resident::variable(&filter.name, resident_stats));
     scratch.push(lines.variable());
@@ -249,6 +261,7 @@ pub fn compile(filter: &Filter, plan: &Plan, rodata: u32, bss: u32) -> Result<Sw
         classic,
         classic_reader,
         resident,
+        acting: acting.map(|acting| acting.meta()),
         maps,
         subprograms,
         global,

@@ -39,6 +39,12 @@ pub(crate) fn lacks(sys: &dyn Sys, name: &str) -> bool {
     effective(sys).is_some_and(|bits| bits & (bit(name) | bit("CAP_SYS_ADMIN")) == 0)
 }
 
+/// Whether this process is known not to have `name` itself.
+pub(crate) fn is_without(sys: &dyn Sys, name: &str) -> bool {
+    let bit = CAPABILITIES.iter().find(|known| known.1 == name).map_or(0, |known| 1_u64 << known.0);
+    effective(sys).is_some_and(|bits| bits & bit == 0)
+}
+
 /// The capabilities in effect, one a bit.
 fn effective(sys: &dyn Sys) -> Option<u64> {
     let text = sys.read_text(Path::new("/proc/self/status")).ok()?;

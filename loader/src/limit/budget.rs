@@ -2,6 +2,7 @@
 //!
 //! **Invariant**: within any window of a rule at most its number of acts is granted.
 
+use kernel_vm::abi::ACT_BUDGET;
 use std::collections::VecDeque;
 
 /// At most `.1` acts within `.0` nanoseconds, for each of the two rules.
@@ -14,7 +15,7 @@ pub struct Budget {
 impl Default for Budget {
     /// One in 15 seconds, three in 10 minutes.
     fn default() -> Self {
-        Self::new([(15_000_000_000, 1), (600_000_000_000, 3)])
+        Self::new(ACT_BUDGET)
     }
 }
 

@@ -7,6 +7,9 @@ use super::{ActError, Action, Budget, Identity, Journal, JournalError, Rails, Ru
 use serde::Serialize;
 use std::collections::BTreeMap;
 
+/// Why a destructive rung has to wait.
+pub(super) const BUDGET_SPENT: &str = "the budget of destructive acts is spent";
+
 /// How one filter's offenders are treated.
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -204,7 +207,7 @@ impl<W: World, S: FnMut(&Event)> Engine<W, S> {
             let budget_said = offender.budget_said;
             if rung.action.is_destructive() && !self.budget.allows(now_ns) {
                 if !budget_said {
-                    self.refuse(now_ns, id, rung, "the budget of destructive acts is spent");
+                    self.refuse(now_ns, id, rung, BUDGET_SPENT);
                 }
                 self.with(id, |offender| offender.budget_said = true);
                 return Ok(());

@@ -16,6 +16,7 @@ use rustix::process::{
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// The kernel's flag of tasks that run in the kernel only (include/linux/sched.h).
@@ -231,6 +232,14 @@ pub fn own_pids() -> Vec<i32> {
         }
     }
     pids
+}
+
+/// Whether this process is in the pid namespace that all others are seen from.
+#[must_use]
+pub fn is_first_pid_namespace() -> bool {
+    /// `PROC_PID_INIT_INO`
+    const FIRST: u64 = 0xefff_fffc;
+    std::fs::metadata("/proc/self/ns/pid").is_ok_and(|namespace| namespace.ino() == FIRST)
 }
 
 impl Rails {

@@ -18,7 +18,7 @@ pub struct Facts {
 }
 
 /// Whom to leave alone.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rails {
     /// Names that are protected; a trailing `*` matches any rest.
     pub protect: Vec<String>,

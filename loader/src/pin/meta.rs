@@ -4,7 +4,7 @@
 //! **Invariant**: it says what is needed to sweep and to decode without the object, and it
 //! is checked when it is read: another version may have written it.
 
-use super::PinOptions;
+use super::{PinOptions, Spared};
 use crate::elf::{Object, map_type};
 use crate::error::LoadError;
 use crate::host::Request;
@@ -36,6 +36,9 @@ pub struct PinMeta {
     /// only if it is told to.
     #[serde(default)]
     pub every_ns: Option<u64>,
+    /// Whom it spares, if it acts from the kernel on whom it finds.
+    #[serde(default)]
+    pub acting: Option<Spared>,
     /// It is swept by reading what its passes go over.
     #[serde(default)]
     pub by_row: bool,
@@ -58,6 +61,7 @@ impl PinMeta {
             params: options.params.clone(),
             loaded_at: now.map_or(0, |now| now.as_secs()),
             every_ns: options.every.and_then(|every| u64::try_from(every.as_nanos()).ok()),
+            acting: options.acting.as_ref().map(Spared::of),
             by_row,
             code,
         }

@@ -29,12 +29,17 @@ pub(super) fn wanted<'a>(
             reason: format!("it cannot sweep every {period:?}; {PERIOD_MIN:?} is the least"),
         });
     }
-    let missing = || LoadError::Missing {
-        what: "what lets a filter sweep by itself".to_owned(),
+    let missing = || from_an_earlier_compiler("what lets a filter sweep by itself");
+    filter.bpf.resident.as_ref().map(Some).ok_or_else(missing)
+}
+
+/// The error for what an object does not have.
+pub(super) fn from_an_earlier_compiler(what: &str) -> LoadError {
+    LoadError::Missing {
+        what: what.to_owned(),
         why: "an earlier compiler wrote the object".to_owned(),
         way_out: "compile the filter again".to_owned(),
-    };
-    filter.bpf.resident.as_ref().map(Some).ok_or_else(missing)
+    }
 }
 
 impl Pins {

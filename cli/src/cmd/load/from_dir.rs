@@ -104,8 +104,20 @@ fn parse(line: &str, path: &Path) -> Result<Args, String> {
 
 /// Lets the options of a line go before those that are there.
 fn apply(args: &mut Args, own: Args) {
-    let Args { files: _, from_dir: _, name: _, host, filters, params, replace, every, mode, group } =
-        own;
+    let Args {
+        files: _,
+        from_dir: _,
+        name: _,
+        host,
+        filters,
+        params,
+        replace,
+        every,
+        enforce,
+        protect,
+        mode,
+        group,
+    } = own;
     if host != super::KeeperChoice::Auto {
         args.host = host;
     }
@@ -114,6 +126,8 @@ fn apply(args: &mut Args, own: Args) {
     args.params.extend(params);
     args.replace |= replace;
     args.every = every.or(args.every);
+    args.enforce |= enforce;
+    args.protect.extend(protect);
     args.mode = mode.or(args.mode);
     args.group = group.or(args.group.take());
 }
@@ -131,7 +145,15 @@ mod tests {
     #[test]
     fn a_line_is_an_option_and_goes_before_that_of_the_command() {
         let mut args = given();
-        for line in ["param max=90%", "param  min=3", "group 17", "replace", "every 100ms"] {
+        for line in [
+            "param max=90%",
+            "param  min=3",
+            "group 17",
+            "replace",
+            "every 100ms",
+            "enforce",
+            "protect sshd",
+        ] {
             apply(&mut args, parse(line, Path::new("a.kf")).expect(line));
         }
         let params: Vec<(&str, &str)> =
@@ -139,7 +161,8 @@ mod tests {
         assert_eq!(params, [("max", "90%"), ("min", "3")]);
         assert_eq!((args.mode, args.group.as_deref()), (Some(0o640), Some("17")));
         assert_eq!(args.every, Some(std::time::Duration::from_millis(100)));
-        assert!(args.replace);
+        assert!(args.replace && args.enforce);
+        assert_eq!(args.protect, ["sshd"]);
     }
 
     #[test]

@@ -2,15 +2,17 @@
 
 use super::Args;
 use crate::exit::{Exit, Failure};
+use crate::limits;
 use crate::output::json;
 use crate::output::rings::Waits;
 use crate::session::Loaded;
-use kernel_vm::object::{FilterMeta, LimitAction, RecordMeta};
+use kernel_vm::object::{FilterMeta, RecordMeta};
 use kernel_vm::schema::{Type, Unit};
 use kfilter_loader::Sweep;
+use kfilter_loader::keep::Keepers;
 use kfilter_loader::limit::linux::Linux;
 use kfilter_loader::limit::{
-    Action, Budget, Candidate, Engine, Event, Identity, Journal, JournalError, Policy, Rails, Rung,
+    Budget, Candidate, Engine, Event, Identity, Journal, JournalError, Policy, Rails, Rung,
 };
 use kfilter_loader::record::{Value, fields};
 use std::cell::{Cell, RefCell};
@@ -54,7 +56,7 @@ impl Follower {
         }
         let policy = Policy {
             rule: name.clone(),
-            rungs: rungs(&loaded.filter),
+            rungs: own_rungs(args, &loaded.filter),
             enforce: args.enforce,
             absent_sweeps: args.absent,
             has_leave: leave.is_some(),
@@ -109,6 +111,25 @@ impl Follower {
     }
 }
 
+/// The rungs that are done here: `term` and `kill` are not where the kernel does them.
+fn own_rungs(args: &Args, filter: &FilterMeta) -> Vec<Rung> {
+    let mut rungs = limits::rungs(filter);
+    let acts_itself = || {
+        let keepers = Keepers::running();
+        let mut loaded =
+            keepers.names().0.into_iter().filter_map(|kept| keepers.show(&kept.name).ok());
+        loaded.any(|(_, meta)| meta.acting.is_some() && meta.filter.name == filter.name)
+    };
+    if args.enforce && rungs.iter().any(|rung| rung.action.is_destructive()) && acts_itself() {
+        eprintln!(
+            "{}: loaded with --enforce, so term and kill are left to the kernel",
+            filter.name
+        );
+        rungs.retain(|rung| !rung.action.is_destructive());
+    }
+    rungs
+}
+
 /// Whether a process matches at this very moment. A filter with history is not swept again:
 /// a rate over the microseconds since the last sweep says nothing, so its last sweep, just
 /// made, is the evaluation.
@@ -137,24 +158,6 @@ fn sink(lost: Rc<Cell<Option<std::io::ErrorKind>>>) -> Sink {
     })
 }
 
-fn rungs(filter: &FilterMeta) -> Vec<Rung> {
-    let meta = filter.limit.iter().flat_map(|limit| &limit.rungs);
-    meta.map(|rung| Rung {
-        after_ns: rung.after_ns,
-        action: match rung.action {
-            LimitAction::Notify => Action::Notify,
-            LimitAction::Nice(value) => Action::Nice(value),
-            LimitAction::CpuRatio(millionths) => Action::CpuRatio(millionths),
-            LimitAction::MemoryBytes(bytes) => Action::MemoryBytes(bytes),
-            LimitAction::Files(count) => Action::Files(count),
-            LimitAction::Freeze => Action::Freeze,
-            LimitAction::Term => Action::Term,
-            LimitAction::Kill => Action::Kill,
-        },
-    })
-    .collect()
-}
-
 fn emits_identity(layout: &RecordMeta) -> bool {
     let has = |name: &str, ty: Type| {
         layout.fields.iter().any(|field| field.name == name && field.ty.0 == ty)
@@ -162,7 +165,7 @@ fn emits_identity(layout: &RecordMeta) -> bool {
     has("pid", Type::Int(Unit::Id)) && has("start_time", Type::Int(Unit::Instant))
 }
 
-fn identity(layout: &RecordMeta, record: &[u8]) -> Option<Identity> {
+pub(super) fn identity(layout: &RecordMeta, record: &[u8]) -> Option<Identity> {
     let number = |name: &str| {
         fields(layout, record).find_map(|(field, value)| match value {
             Some(Value::Int(number, _)) if field.name == name => Some(number),
@@ -181,14 +184,7 @@ fn candidates(filter: &FilterMeta, sweep: &Sweep) -> Vec<Candidate> {
         if candidates.iter().any(|candidate| candidate.id == id) {
             continue;
         }
-        let shown = fields(&filter.record, record).filter(|(field, _)| !field.hidden);
-        let mut values: serde_json::Map<_, _> = shown
-            .map(|(field, value)| {
-                let mut text = String::new();
-                json::push_value(&mut text, value.as_ref());
-                (field.name.clone(), serde_json::from_str(&text).unwrap_or_default())
-            })
-            .collect();
+        let mut values = values(&filter.record, record);
         let chain = waits.chain(&filter.record, record);
         if !chain.is_empty() {
             values.insert("wait_chain".to_owned(), chain.into());
@@ -196,6 +192,21 @@ fn candidates(filter: &FilterMeta, sweep: &Sweep) -> Vec<Candidate> {
         candidates.push(Candidate { id, values });
     }
     candidates
+}
+
+/// What a record says, as JSON has it.
+pub(super) fn values(
+    layout: &RecordMeta,
+    record: &[u8],
+) -> serde_json::Map<String, serde_json::Value> {
+    let shown = fields(layout, record).filter(|(field, _)| !field.hidden);
+    shown
+        .map(|(field, value)| {
+            let mut text = String::new();
+            json::push_value(&mut text, value.as_ref());
+            (field.name.clone(), serde_json::from_str(&text).unwrap_or_default())
+        })
+        .collect()
 }
 
 fn journal_failure(error: &JournalError) -> Failure {

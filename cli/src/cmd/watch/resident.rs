@@ -4,12 +4,18 @@
 //! no room are told.
 
 use super::Args;
+use super::follow::{identity, values};
 use crate::exit::{Exit, Failure};
+use crate::limits;
+use crate::output::Format;
 use crate::output::records::{Look, Stream as Written};
 use crate::output::terminal::{ColorChoice, Style, stdout_width};
 use crate::session::failure;
+use kernel_vm::abi::ActMark;
+use kernel_vm::object::FilterMeta;
 use kfilter_loader::LoadError;
-use kfilter_loader::host::bpf::Stream;
+use kfilter_loader::host::bpf::{Batch, Stream};
+use kfilter_loader::limit::kernel::Actor;
 use kfilter_loader::pin::Pins;
 use kfilter_loader::sys::Wake;
 use std::io::Write as _;
@@ -21,22 +27,28 @@ pub(super) fn run(args: &Args, name: &str, color: ColorChoice) -> Result<Exit, F
     if args.enforce {
         let message = format!("filter `{name}` sweeps by itself: nobody is there to act");
         return Err(Failure::new(Exit::BadInput, message)
-            .help("give `kfilter watch --enforce` the filter's source or object"));
+            .help("give `kfilter watch --enforce` the filter's source or object")
+            .help("or load it with --enforce, and the kernel does its TERM and KILL"));
     }
     let look = Look { format: args.format, style: Style::for_stdout(color), width: stdout_width() };
     let mut shown = Shown { look, written: Written::default(), lost: 0, left: args.count };
     let pins = Pins::running();
     let follow = || {
-        let (_, stream) = pins.follow(name)?;
+        let (meta, stream) = pins.follow(name)?;
         // Who reads what this writes may go while nothing matches.
         stream.end_with(std::io::stdout().as_fd());
-        Ok(stream)
+        let actor = meta.acting.map(|spared| Actor {
+            rule: meta.filter.name.clone(),
+            rungs: limits::rungs(&meta.filter),
+            protect: spared.names,
+        });
+        Ok((actor, stream))
     };
-    let mut stream = follow().map_err(|error| failure(&error))?;
+    let (mut actor, mut stream) = follow().map_err(|error| failure(&error))?;
     loop {
         // Asked first, so that what came before the end is shown.
         let has_ended = stream.has_ended();
-        if shown.catch_up(name, &mut stream)? {
+        if shown.catch_up(name, &mut stream, actor.as_ref())? {
             return Ok(Exit::Success);
         }
         if !has_ended {
@@ -47,7 +59,7 @@ pub(super) fn run(args: &Args, name: &str, color: ColorChoice) -> Result<Exit, F
         }
         // Another one may have taken its place.
         match follow() {
-            Ok(next) => stream = next,
+            Ok(next) => (actor, stream) = next,
             Err(LoadError::NotLoaded { .. }) => {
                 say(name, "unloaded");
                 return Ok(Exit::Success);
@@ -70,16 +82,29 @@ struct Shown {
 
 impl Shown {
     /// Writes all that is there; true when that was enough.
-    fn catch_up(&mut self, name: &str, stream: &mut Stream) -> Result<bool, Failure> {
+    fn catch_up(
+        &mut self,
+        name: &str,
+        stream: &mut Stream,
+        actor: Option<&Actor>,
+    ) -> Result<bool, Failure> {
         self.tell_lost(name, stream);
         while let Some(mut batch) = stream.next_batch() {
             let filter = stream.filter();
+            let events = actor.map(|actor| events(actor, filter, &batch)).unwrap_or_default();
             if let Some(top) = filter.top {
                 batch.records.apply_top(&filter.record, top);
             }
             let text = self.written.render(filter, &batch.records, self.look);
             let mut out = std::io::stdout().lock();
             out.write_all(text.as_bytes())?;
+            for event in &events {
+                match self.look.format {
+                    // Among the records, which have no `event`.
+                    Format::Json => writeln!(out, "{event}")?,
+                    Format::Table | Format::Csv => say(name, event),
+                }
+            }
             out.flush()?;
             stream.release();
             if batch.records.is_empty() {
@@ -102,6 +127,18 @@ impl Shown {
             self.lost = lost;
         }
     }
+}
+
+/// What was done to those of a batch, as `kfilter watch` of a source tells of its own acts.
+fn events(actor: &Actor, filter: &FilterMeta, batch: &Batch) -> Vec<String> {
+    let time_ns = i64::try_from(batch.stats.started_ns).unwrap_or(i64::MAX);
+    let event = |&(index, mark): &(usize, ActMark)| {
+        let record = batch.records.iter().nth(index)?;
+        let id = identity(&filter.record, record)?;
+        let event = actor.event(mark, time_ns, id, values(&filter.record, record))?;
+        serde_json::to_string(&event).ok()
+    };
+    batch.acts.iter().filter_map(event).collect()
 }
 
 /// A note beside the results.

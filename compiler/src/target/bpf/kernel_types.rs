@@ -31,6 +31,8 @@ pub enum Kind {
     IntPointer,
     /// A pointer to `int (void *, int *, void *)`.
     Callback,
+    /// A pointer to `int (struct bpf_map *, void *, void *)`.
+    TaskCallback,
     /// An enumeration.
     Enum(&'static str),
 }
@@ -282,6 +284,8 @@ pub const KERNEL_STRUCTS: &[KernelStruct] = &[
     layout("bpf_iter_num", &[]),
     layout("bpf_timer", OPAQUE),
     layout("bpf_wq", OPAQUE),
+    layout("bpf_task_work", &[("__opaque", U64)]),
+    layout("bpf_map", &[]),
 ];
 
 /// Every kernel function that programs may call.
@@ -342,7 +346,25 @@ pub const KFUNCS: &[Kfunc] = &[
         result: Some(S32),
         args: &[("task", TASK), ("sig", S32), ("type", Kind::Enum("pid_type")), ("value", U64)],
     },
+    Kfunc {
+        name: "bpf_task_work_schedule_signal_impl",
+        result: Some(S32),
+        args: &[
+            ("task", TASK),
+            ("tw", Kind::Pointer("bpf_task_work")),
+            ("map__map", Kind::Memory),
+            ("callback", Kind::TaskCallback),
+            ("aux__prog", Kind::Memory),
+        ],
+    },
 ];
+
+/// Whether an object that calls the function loads where the kernel lacks it: the call is then
+/// where the kernel's verifier never comes.
+#[must_use]
+pub fn is_optional(kfunc: &str) -> bool {
+    matches!(kfunc, "bpf_send_signal_task" | "bpf_task_work_schedule_signal_impl")
+}
 
 /// The names of all that the objects of filters refer to in the kernel: structs, functions.
 pub fn kernel_names() -> impl Iterator<Item = &'static str> {
@@ -382,6 +404,7 @@ pub fn member(path: &FieldPath) -> Option<Kind> {
             | Kind::Memory
             | Kind::IntPointer
             | Kind::Callback
+            | Kind::TaskCallback
             | Kind::Enum(_) => return None,
         };
     }
@@ -396,7 +419,11 @@ impl Kind {
             Self::Unsigned(bytes) | Self::Signed(bytes) => Some(bytes),
             Self::Bool => Some(1),
             Self::Enum(_) => Some(4),
-            Self::Pointer(_) | Self::Memory | Self::IntPointer | Self::Callback => Some(8),
+            Self::Pointer(_)
+            | Self::Memory
+            | Self::IntPointer
+            | Self::Callback
+            | Self::TaskCallback => Some(8),
             Self::Struct(_) | Self::Array(..) => None,
         }
     }

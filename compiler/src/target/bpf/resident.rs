@@ -25,14 +25,14 @@ use crate::object::{
 const HELPER_MAP_LOOKUP: i32 = 1;
 const HELPER_KTIME_GET_BOOT_NS: i32 = 125;
 const HELPER_RINGBUF_OUTPUT: i32 = 130;
-const HELPER_RINGBUF_QUERY: i32 = 134;
+pub(super) const HELPER_RINGBUF_QUERY: i32 = 134;
 const HELPER_TIMER_INIT: i32 = 169;
 const HELPER_TIMER_SET_CALLBACK: i32 = 170;
 const HELPER_TIMER_START: i32 = 171;
 const HELPER_TIMER_CANCEL: i32 = 172;
 /// `BPF_RB_AVAIL_DATA` and `BPF_RB_RING_SIZE`
-const QUERY_USED: i64 = 0;
-const QUERY_SIZE: i64 = 1;
+pub(super) const QUERY_USED: i64 = 0;
+pub(super) const QUERY_SIZE: i64 = 1;
 /// `BPF_RB_FORCE_WAKEUP`
 const RINGBUF_WAKEUP: i64 = 2;
 /// Bytes before each record in a ring buffer.
@@ -48,8 +48,8 @@ const TIMER: u32 = 0;
 const WORK: i32 = 16;
 const OPAQUE_BYTES: u32 = 16;
 
-const PERIOD: i16 = offset_of!(ResidentStats, period_ns) as i16;
-const TICKS: i16 = offset_of!(ResidentStats, ticks) as i16;
+pub(super) const PERIOD: i16 = offset_of!(ResidentStats, period_ns) as i16;
+pub(super) const TICKS: i16 = offset_of!(ResidentStats, ticks) as i16;
 const SKIPPED: i16 = offset_of!(ResidentStats, skipped) as i16;
 const EMITTED: i16 = offset_of!(ResidentStats, emitted) as i16;
 const LOST: i16 = offset_of!(ResidentStats, lost) as i16;
@@ -98,7 +98,7 @@ pub(super) fn build(filter: &str, work: Code, names: &Names<'_>) -> Result<Resid
     let program = |name, code| Program { name, section: ProgramSection::Syscall, code };
     Ok(Resident {
         programs: vec![
-            program(start_symbol(filter), start(filter, names)?),
+            program(start_symbol(filter), start(filter, &work_symbol(filter), names)?),
             program(stop_symbol(filter), stop(filter, names)?),
         ],
         subprograms: vec![
@@ -161,8 +161,8 @@ fn find_value(asm: &mut Asm, filter: &str) {
     asm.mov(R6, R0);
 }
 
-/// Arms the timer; its context says how often and when first.
-fn start(filter: &str, names: &Names<'_>) -> Result<Code, JumpTooFar> {
+/// Arms the timer for the sweep `work`; its context says how often and when first.
+pub(super) fn start(filter: &str, work: &str, names: &Names<'_>) -> Result<Code, JumpTooFar> {
     let mut asm = Asm::new();
     let failed = asm.label();
     asm.load(Size::Dw, R8, R1, 0);
@@ -185,7 +185,7 @@ fn start(filter: &str, names: &Names<'_>) -> Result<Code, JumpTooFar> {
     asm.jump_if_imm(Cond::Ne, R0, 0, failed);
     asm.mov(R1, R6);
     asm.alu_imm(AluOp::Add, R1, WORK);
-    asm.load_subprog(R2, &work_symbol(filter));
+    asm.load_subprog(R2, work);
     asm.load_imm(R3, 0);
     asm.load_imm(R4, 0);
     asm.call_kfunc("bpf_wq_set_callback_impl");
@@ -251,7 +251,8 @@ fn tick(names: &Names<'_>) -> Result<Code, JumpTooFar> {
 /// Notes how much room there is before the first record, less what the sweep's end takes:
 /// that must always fit, as it wakes who reads.
 pub(super) fn begin(asm: &mut Asm, names: &Names<'_>) {
-    let taken = RINGBUF_HEADER_BYTES + (SWEEP_END_BYTES as u32).next_multiple_of(8);
+    let kept = names.acting.map_or(0, |_| super::acting::RESERVE_BYTES);
+    let taken = room_of(SWEEP_END_BYTES as u32) + kept;
     asm.load_data(R7, ".bss", names.resident);
     asm.load(Size::Dw, R0, R7, EMITTED);
     asm.store(Size::Dw, R7, BEFORE, R0);
@@ -267,12 +268,16 @@ pub(super) fn begin(asm: &mut Asm, names: &Names<'_>) {
     asm.store(Size::Dw, R7, ROOM, R8);
 }
 
+/// Bytes of a ring buffer that a record of `size` bytes takes.
+pub(super) const fn room_of(size: u32) -> u32 {
+    RINGBUF_HEADER_BYTES + size.next_multiple_of(8)
+}
+
 /// Takes the room for a record of `size` bytes, or goes to `full`.
 pub(super) fn take_room(asm: &mut Asm, names: &Names<'_>, size: u32, full: crate::asm::Label) {
-    let each = RINGBUF_HEADER_BYTES + size.next_multiple_of(8);
     asm.load_data(R1, ".bss", names.resident);
     asm.load(Size::Dw, R0, R1, ROOM);
-    asm.alu_imm(AluOp::Sub, R0, each.cast_signed());
+    asm.alu_imm(AluOp::Sub, R0, room_of(size).cast_signed());
     asm.jump_if_imm(Cond::Slt, R0, 0, full);
     asm.store(Size::Dw, R1, ROOM, R0);
 }

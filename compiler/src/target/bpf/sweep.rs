@@ -8,6 +8,7 @@ use std::mem::offset_of;
 use kernel_vm::abi::{SweepStats, Verdict};
 use kernel_vm::schema::Table;
 
+use super::acting::Acting;
 use super::ahead::List;
 use super::columns::{CONTEXT, Columns, TASK, WALK, untrusted};
 use super::groups::Groups;
@@ -49,7 +50,7 @@ pub(super) const TOOK: i16 = offset_of!(SweepStats, took_ns) as i16;
 pub(super) const BUSY_FLAG: i16 = offset_of!(SweepStats, busy) as i16;
 
 /// What the code refers to.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Names<'a> {
     pub(super) records: &'a str,
     pub(super) state: &'a str,
@@ -69,6 +70,8 @@ pub(super) struct Names<'a> {
     pub(super) switch: u32,
     /// Where on the stack the buffer of the file that is read is kept.
     pub(super) output: i16,
+    /// What is done to whom it finds, in a program that acts.
+    pub(super) acting: Option<&'a Acting>,
     /// How the program is run.
     pub(super) way: Way,
 }
@@ -319,12 +322,17 @@ pub(super) fn emit(asm: &mut Asm, names: &Names<'_>, plan: &Plan, record: i32) {
     }
     asm.jump_if_imm(Cond::Eq, R0, 0, fine);
     asm.bind(full);
+    let done = asm.label();
+    if let Some(acting) = names.acting {
+        acting.call(asm, record, false);
+        asm.jump_if_imm(Cond::Ne, R0, 0, done);
+    }
     count(asm, names.stats, DROPPED);
     if names.way == Way::Tick {
-        let done = asm.label();
         asm.jump(done);
         asm.bind(fine);
         resident::count_emitted(asm, names);
+        names.acting.inspect(|acting| acting.call(asm, record, true));
         asm.bind(done);
     } else {
         asm.bind(fine);

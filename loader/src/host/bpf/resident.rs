@@ -9,7 +9,7 @@ use crate::error::LoadError;
 use crate::record::RecordBatch;
 use crate::sys::ring::{Ring, page_bytes};
 use crate::sys::{Call, Errno, Events, Interest, SharedMemory, Sys, SyscallError, Wake};
-use kernel_vm::abi::{RESIDENT_STATS_BYTES, ResidentStats, SWEEP_END_BYTES, SweepStats};
+use kernel_vm::abi::{ActMark, RESIDENT_STATS_BYTES, ResidentStats, SWEEP_END_BYTES, SweepStats};
 use kernel_vm::object::FilterMeta;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -86,6 +86,9 @@ pub struct Batch {
     pub records: RecordBatch,
     /// What the sweep counted.
     pub stats: SweepStats,
+    /// What was done to whom, or was not, of a filter that acts: the index of the record, and
+    /// the mark.
+    pub acts: Vec<(usize, ActMark)>,
 }
 
 /// What a resident filter finds, as it finds it.
@@ -150,12 +153,17 @@ impl Stream {
     pub fn next_batch(&mut self) -> Option<Batch> {
         let mut records = RecordBatch::new(self.filter.record.size as usize);
         let mut foreign = 0;
+        let mut acts = Vec::new();
         let mut end = None;
         let mut position = self.read;
         self.ring.read(&mut position, |record| {
             if record.len() == SWEEP_END_BYTES {
                 end = Some(sweep_end(record));
                 return ControlFlow::Break(());
+            }
+            if let Some(mark) = act_mark(record) {
+                acts.extend(records.len().checked_sub(1).map(|record| (record, mark)));
+                return ControlFlow::Continue(());
             }
             foreign += u64::from(!records.push(record));
             ControlFlow::Continue(())
@@ -164,7 +172,7 @@ impl Stream {
         let mut stats = end?;
         self.read = position;
         stats.dropped = stats.dropped.saturating_add(foreign);
-        Some(Batch { records, stats })
+        Some(Batch { records, stats, acts })
     }
 
     /// Frees the room of all batches that were read: they are done with.
@@ -211,6 +219,17 @@ impl Stream {
 pub(crate) fn sweep_end(bytes: &[u8]) -> SweepStats {
     let (words, _) = bytes.as_chunks::<8>();
     sweep_stats(|index| words.get(index).map_or(0, |word| u64::from_ne_bytes(*word)))
+}
+
+/// The mark of an act, when these bytes are one.
+fn act_mark(bytes: &[u8]) -> Option<ActMark> {
+    let (words, []) = bytes.as_chunks::<4>() else { return None };
+    let &[rung, outcome, detail] = words else { return None };
+    Some(ActMark {
+        rung: u32::from_ne_bytes(rung),
+        outcome: u32::from_ne_bytes(outcome),
+        detail: i32::from_ne_bytes(detail),
+    })
 }
 
 /// Says what the kernel lacks for a filter that is to sweep by itself.
