@@ -10,6 +10,7 @@ pub mod columns;
 mod groups;
 pub mod kernel_types;
 mod lines;
+mod lists;
 mod reader;
 pub mod resident;
 mod row;

@@ -17,29 +17,36 @@
 //! on from there in the same way.
 
 use super::columns::{Hop, load, untrusted};
-use crate::asm::{AluOp, Asm, Cond, JumpTooFar, R0, R1, R2, R3, R6, R7, R8, R9, Reg, Size};
+use crate::asm::{AluOp, Asm, Cond, JumpTooFar, R0, R1, R2, R3, R4, R6, R7, R8, R9, Reg, Size};
 use crate::object::{DataType, Scratch, Subprogram};
 
 /// Where the notes stand in `.bss` of each object: all of its filters share them.
-const BASE: u32 = 0;
+pub(super) const BASE: u32 = 0;
 /// Tasks that are noted; those beyond go where the first ones were, and are walked as ever.
 const TASKS: u32 = 1 << 14;
 /// Tasks that are looked at side by side: enough to wait for memory seldom, and few enough for
 /// what was fetched to be still there when the walk comes.
 const BATCH: u32 = 32;
-/// Words before the notes: which place is next, and whose signals were looked at last.
+/// Words before the notes: which place is next, and whose signals were looked at last. Then those
+/// of [lists](super::lists).
 const PLACE: i16 = 0;
 const LAST: i16 = 8;
-const NOTES: i16 = 16;
+const NOTES: i16 = 48;
 /// How many places ahead a step looks that looks at one task.
 const BESIDE: i16 = 16;
 /// How many batches ahead the farthest look is.
 const STAGES_MAX: u32 = 3;
 const WORDS: u32 = NOTES as u32 / 8 + TASKS + BATCH * (1 + STAGES_MAX);
+/// Where processes are noted in the same way, how many, and how many are looked at side by side.
+const PROCESS_BASE: u32 = BASE + WORDS * 8;
+const PROCESS_TASKS: u32 = 1 << 12;
+const PROCESS_BATCH: u32 = 16;
+const PROCESS_WORDS: u32 = NOTES as u32 / 8 + PROCESS_TASKS + 2 * PROCESS_BATCH;
+const WORDS_OF_BOTH: u32 = WORDS + PROCESS_WORDS;
 /// Bytes of `.bss` that the notes take.
-pub const BYTES: u32 = WORDS * 8;
+pub const BYTES: u32 = WORDS_OF_BOTH * 8;
 /// Tasks that are looked at between two ends of the loop where each takes little else.
-const UNROLLED: u32 = 4;
+const UNROLLED: u32 = 8;
 /// Bytes that come from memory together.
 const LINE_BYTES: u32 = 64;
 
@@ -65,6 +72,8 @@ pub(super) struct Sights {
     pub(super) behind_process: Vec<(Hop, Hop)>,
     /// The filter's state of each task.
     pub(super) state: Option<State>,
+    /// The walk follows the kernel's [lists](super::lists) by itself.
+    pub(super) follows_lists: bool,
 }
 
 /// A filter's state of each task.
@@ -85,7 +94,7 @@ const CACHE: Hop = ("bpf_local_storage", &["cache", "0"]);
 
 /// The variable of the notes.
 pub fn variable() -> Scratch {
-    Scratch { name: "tasks_ahead".to_owned(), offset: BASE, ty: DataType::words(WORDS) }
+    Scratch { name: "tasks_ahead".to_owned(), offset: BASE, ty: DataType::words(WORDS_OF_BOTH) }
 }
 
 /// A walk begins. Loses `r1`.
@@ -94,18 +103,40 @@ pub(super) fn start(asm: &mut Asm) {
     asm.store_imm(Size::Dw, R1, PLACE, 0);
 }
 
+/// The same for a walk through the lists, which notes processes beside: calls the functions for the
+/// first batches, as no step is before them. Loses `r0` to `r5`.
+pub(super) fn start_both(asm: &mut Asm, ahead: &str, processes: &str) {
+    start(asm);
+    asm.load_data(R1, ".bss", PROCESS_BASE);
+    asm.store_imm(Size::Dw, R1, PLACE, 0);
+    for (function, batch) in [(processes, PROCESS_BATCH), (ahead, BATCH)] {
+        asm.load_imm(R1, -i64::from(batch));
+        asm.call_subprog(function);
+    }
+}
+
 /// The walk has come to the task in `task`, not one of `r1` to `r5`: notes it, and looks at the
 /// links of one that is to come. Loses `r0` to `r5`.
 pub(super) fn step(asm: &mut Asm, task: Reg, list: List) {
-    note(asm, task);
+    note(asm, task, BASE, TASKS);
     look_beside(asm, list);
 }
 
 /// The same, but looks at a batch of them whenever it is time.
 pub(super) fn step_in_batches(asm: &mut Asm, task: Reg, function: &str) {
     let done = asm.label();
-    note(asm, task);
+    note(asm, task, BASE, TASKS);
     asm.jump_if_imm(Cond::Set, R1, (BATCH - 1).cast_signed(), done);
+    asm.call_subprog(function);
+    asm.bind(done);
+}
+
+/// The same for the process in `process`, not one of `r2` and `r3`.
+pub(super) fn step_over_process(asm: &mut Asm, process: Reg, function: &str) {
+    let done = asm.label();
+    asm.mov(R4, process);
+    note(asm, R4, PROCESS_BASE, PROCESS_TASKS);
+    asm.jump_if_imm(Cond::Set, R1, (PROCESS_BATCH - 1).cast_signed(), done);
     asm.call_subprog(function);
     asm.bind(done);
 }
@@ -124,19 +155,19 @@ fn look_beside(asm: &mut Asm, list: List) {
 }
 
 /// Notes the task; `r1 =` its place, `r2 =` the notes from there on. Loses `r3`.
-fn note(asm: &mut Asm, task: Reg) {
-    asm.load_data(R2, ".bss", BASE);
+fn note(asm: &mut Asm, task: Reg, base: u32, tasks: u32) {
+    asm.load_data(R2, ".bss", base);
     asm.load(Size::Dw, R1, R2, PLACE);
     asm.mov(R3, R1);
     asm.alu_imm(AluOp::Add, R3, 1);
     asm.store(Size::Dw, R2, PLACE, R3);
-    note_of(asm, R2, R1, R3);
+    note_of(asm, R2, R1, R3, tasks);
     asm.store(Size::Dw, R2, NOTES, task);
 }
 
-/// Moves `base`, the notes, to the place in `place`, by way of `with`.
-fn note_of(asm: &mut Asm, base: Reg, place: Reg, with: Reg) {
-    asm.alu_imm(AluOp::And, place, (TASKS - 1).cast_signed());
+/// Moves `base`, the notes of so many `tasks`, to the place in `place`, by way of `with`.
+fn note_of(asm: &mut Asm, base: Reg, place: Reg, with: Reg, tasks: u32) {
+    asm.alu_imm(AluOp::And, place, (tasks - 1).cast_signed());
     asm.mov(with, place);
     asm.alu_imm(AluOp::Lsh, with, 3);
     asm.alu(AluOp::Add, base, with);
@@ -162,10 +193,11 @@ pub(super) fn subprogram(name: String, sights: &Sights) -> Result<Subprogram, Ju
     asm.may_leave(end);
     asm.load_data(R6, ".bss", BASE);
     asm.mov(R1, R7);
-    note_of(&mut asm, R6, R1, R3);
+    asm.alu_imm(AluOp::Add, R1, BATCH.cast_signed());
+    note_of(&mut asm, R6, R1, R3, TASKS);
     for task in 0..unrolled {
         for stage in 0..stages {
-            let place = task + BATCH * (stages - stage);
+            let place = task + BATCH * (stages - 1 - stage);
             asm.load(Size::Dw, R1, R6, NOTES + 8 * place as i16);
             if task == 0 && stage == 0 {
                 // The first sweep has nothing to go by.
@@ -181,6 +213,31 @@ pub(super) fn subprogram(name: String, sights: &Sights) -> Result<Subprogram, Ju
     }
     asm.alu_imm(AluOp::Add, R7, unrolled.cast_signed());
     asm.jump_if_imm(Cond::Set, R7, (BATCH - 1).cast_signed(), next);
+    asm.bind(end);
+    asm.load_imm(R0, 0);
+    asm.exit();
+    Ok(Subprogram { name, code: asm.finish()? })
+}
+
+/// `u64 processes(place)`: looks at the links of a batch of the processes to come behind that place,
+/// for a walk through the lists.
+pub(super) fn subprogram_of_processes(name: String) -> Result<Subprogram, JumpTooFar> {
+    let mut asm = Asm::new();
+    let (next, end) = (asm.label(), asm.label());
+    asm.mov(R7, R1);
+    asm.bind(next);
+    asm.may_leave(end);
+    asm.load_data(R6, ".bss", PROCESS_BASE);
+    asm.mov(R1, R7);
+    asm.alu_imm(AluOp::Add, R1, PROCESS_BATCH.cast_signed());
+    note_of(&mut asm, R6, R1, R3, PROCESS_TASKS);
+    asm.load(Size::Dw, R1, R6, NOTES);
+    asm.jump_if_imm(Cond::Eq, R1, 0, end);
+    untrusted(&mut asm, "task_struct");
+    load(&mut asm, R1, R0, PROCESSES);
+    load(&mut asm, R1, R0, SIGNAL);
+    asm.alu_imm(AluOp::Add, R7, 1);
+    asm.jump_if_imm(Cond::Set, R7, (PROCESS_BATCH - 1).cast_signed(), next);
     asm.bind(end);
     asm.load_imm(R0, 0);
     asm.exit();
@@ -203,7 +260,9 @@ impl Sights {
 /// Looks at the task in `r0` itself.
 fn look_at(asm: &mut Asm, sights: &Sights) {
     let mut all = sights.task.clone();
-    all.push(SIGNAL);
+    if !sights.follows_lists {
+        all.push(SIGNAL);
+    }
     all.extend(sights.behind.iter().chain(&sights.behind_process).map(|(pointer, _)| pointer));
     all.extend(sights.state.as_ref().map(|_| STORAGE));
     for (index, &hop) in all.iter().enumerate() {

@@ -32,11 +32,11 @@ mod waits;
 
 use kernel_vm::schema::{Column, Table};
 
-pub(super) use self::field::{Hop, load};
+pub(super) use self::field::{Hop, load, path};
 use self::group::Group;
 pub use self::passes::{Moment, Pass};
 use self::paths::Found;
-use super::ahead::{Sights, State, subprogram};
+use super::ahead::{Sights, State, subprogram, subprogram_of_processes};
 use super::kernel_types;
 use crate::asm::{Asm, Cond, JumpTooFar, Label, R0, R1, R2, R6, Reg, Size};
 use crate::code::{FieldPath, RelocKind};
@@ -162,8 +162,16 @@ impl Columns {
     /// For rows of this code, which keep this state: the walk over tasks looks at both ahead.
     pub(super) fn looking_at(mut self, row: &Function, state: Option<State>) -> Self {
         ahead::add_columns(self.table, row, &mut self.sights);
+        let hands_on = state.is_some() || !self.groups.is_empty();
+        self.sights.follows_lists = self.table == Table::Thread && !hands_on;
         self.sights.state = state;
         self
+    }
+
+    /// Whether the sweep of a resident filter goes through the kernel's lists itself: nothing in
+    /// its row asks for a task that the verifier trusts.
+    pub(super) const fn follows_lists(&self) -> bool {
+        self.sights.follows_lists && self.walks_tasks()
     }
 
     /// Whether the sweep visits only threads that wait for a lock.
@@ -216,6 +224,9 @@ impl Columns {
         if self.walks_tasks() {
             all.push(subprogram(self.looks_ahead(), &self.sights)?);
         }
+        if self.follows_lists() {
+            all.push(subprogram_of_processes(self.looks_at_processes())?);
+        }
         for group in &self.groups {
             all.extend(group.subprograms(self)?);
         }
@@ -225,8 +236,9 @@ impl Columns {
     /// Names of those functions that are global, and how many numbers they take.
     pub fn global(&self) -> impl Iterator<Item = (String, u8)> {
         let ahead = self.walks_tasks().then(|| (self.looks_ahead(), 1));
+        let processes = self.follows_lists().then(|| (self.looks_at_processes(), 1));
         let of_groups = self.groups.iter().filter_map(|group| group.global(self));
-        ahead.into_iter().chain(of_groups.map(|name| (name, 0)))
+        ahead.into_iter().chain(processes).chain(of_groups.map(|name| (name, 0)))
     }
 
     /// Whether its sweep goes over tasks itself.
@@ -306,6 +318,11 @@ impl Columns {
     /// The name of the function that looks ahead of that walk.
     pub(super) fn looks_ahead(&self) -> String {
         self.symbol("ahead")
+    }
+
+    /// The name of that which looks at processes ahead.
+    pub(super) fn looks_at_processes(&self) -> String {
+        self.symbol("processes")
     }
 
     /// The name of one of the columns' own functions.

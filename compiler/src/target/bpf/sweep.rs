@@ -14,7 +14,7 @@ use super::columns::{CONTEXT, Columns, TASK, WALK, untrusted};
 use super::groups::Groups;
 use super::lines::{Lines, TAKEN};
 use super::row::Row;
-use super::{ahead, classic, reader, resident};
+use super::{ahead, classic, lists, reader, resident};
 use crate::asm::{AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R4, R6, Reg, Size};
 use crate::code::Code;
 use crate::lir::{Function, Op, VReg};
@@ -125,11 +125,14 @@ pub(super) fn program(
     }
     columns.sweep_start(&mut asm);
     asm.call_kfunc("bpf_rcu_read_lock");
+    let follows = names.way == Way::Tick && columns.follows_lists();
     let task = |asm: &mut Asm| {
-        asm.store(Size::Dw, FP, TASK, R6);
-        asm.mov(R1, R6);
-        untrusted(asm, "task_struct");
-        asm.mov(R6, R0);
+        if !follows {
+            asm.store(Size::Dw, FP, TASK, R6);
+            asm.mov(R1, R6);
+            untrusted(asm, "task_struct");
+            asm.mov(R6, R0);
+        }
         columns.walk(asm, |asm, next| {
             count(asm, names.stats, VISITED);
             hooks.next = Some(next);
@@ -138,6 +141,8 @@ pub(super) fn program(
     };
     if columns.visits_only_waiting() {
         columns.visit_waiting(&mut asm, ITERATOR, task);
+    } else if follows {
+        follow(&mut asm, columns, task);
     } else {
         let batches = (names.way == Way::Tick).then(|| columns.looks_ahead());
         iterate(&mut asm, *table, &emptied, batches, task);
@@ -243,6 +248,23 @@ fn iterate(
     }
     body(asm);
     asm.jump(again);
+    asm.bind(end);
+    iterator(asm);
+    asm.call_kfunc("bpf_iter_task_destroy");
+}
+
+/// The same for each thread, in `r6` without the verifier's trust, through the kernel's
+/// [lists] from the idle task, which is what its iterator begins with.
+fn follow(asm: &mut Asm, columns: &Columns, body: impl FnOnce(&mut Asm)) {
+    let end = asm.label();
+    iterator(asm);
+    asm.load_imm(R2, 0);
+    asm.load_imm(R3, ITERATE_PROCESSES);
+    asm.call_kfunc("bpf_iter_task_new");
+    iterator(asm);
+    asm.call_kfunc("bpf_iter_task_next");
+    asm.jump_if_imm(Cond::Eq, R0, 0, end);
+    lists::walk(asm, &columns.looks_ahead(), &columns.looks_at_processes(), body);
     asm.bind(end);
     iterator(asm);
     asm.call_kfunc("bpf_iter_task_destroy");

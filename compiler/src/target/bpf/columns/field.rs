@@ -8,7 +8,7 @@ use crate::code::{FieldPath, RelocKind};
 pub(in super::super) type Hop = (&'static str, &'static [&'static str]);
 
 /// The path of `hop` for a reference.
-pub(super) fn path(hop: Hop) -> FieldPath {
+pub(in super::super) fn path(hop: Hop) -> FieldPath {
     FieldPath { root: hop.0, path: hop.1.to_vec() }
 }
 
