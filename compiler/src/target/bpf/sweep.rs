@@ -125,7 +125,8 @@ pub(super) fn program(
     }
     columns.sweep_start(&mut asm);
     asm.call_kfunc("bpf_rcu_read_lock");
-    let follows = names.way == Way::Tick && columns.follows_lists();
+    // Who acts hands its task on.
+    let follows = names.way == Way::Tick && names.acting.is_none() && columns.follows_lists();
     let task = |asm: &mut Asm| {
         if !follows {
             asm.store(Size::Dw, FP, TASK, R6);
