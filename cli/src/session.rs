@@ -260,7 +260,12 @@ pub(crate) fn failure(error: &LoadError) -> Failure {
         Vec::new()
     };
     let failure = Failure::new(exit, error).log(log);
-    match way_out(error.class()) {
+    let way_out = if let LoadError::Lacks { .. } = error {
+        Some("run it as root, or grant what it takes")
+    } else {
+        way_out(error.class())
+    };
+    match way_out {
         Some(line) => failure.help(line),
         None => failure,
     }
