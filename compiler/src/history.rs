@@ -177,8 +177,37 @@ fn add(f: &mut Function, a: VReg, b: VReg) -> (VReg, VReg) {
     (sum, carry)
 }
 
-/// `root(low, high)`: the square root of a variance, rounded down after the low bits that do not fit 62
-/// were dropped in pairs.
+/// Half of how many low bits of a variance its root leaves out: 0, 16 or 32, so that 62 are
+/// left. Without a branch, as a verifier would follow every combination of them.
+pub(crate) fn root_shift(f: &mut Function, (low, high): (VReg, VReg)) -> VReg {
+    let above = above_word(f, (low, high));
+    let some = not_zero(f, above);
+    let top = f.alu(AluOp::Rsh, high, 30);
+    let more = not_zero(f, top);
+    let count = f.alu(AluOp::Add, some, more);
+    f.alu(AluOp::Lsh, count, 4)
+}
+
+/// A variance without twice `shift` of its low bits, which [`root_shift`] has said.
+pub(crate) fn shifted(f: &mut Function, (low, high): (VReg, VReg), shift: VReg) -> VReg {
+    let part = f.alu(AluOp::Rsh, low, shift);
+    f.alu_into(part, AluOp::Rsh, part, shift);
+    // Twice half of it: 64 at once would be none.
+    let left = f.constant(32);
+    f.alu_into(left, AluOp::Sub, left, shift);
+    let moved = f.alu(AluOp::Lsh, high, left);
+    f.alu_into(moved, AluOp::Lsh, moved, left);
+    f.alu(AluOp::Or, part, moved)
+}
+
+/// Not 0 if a variance has more than 62 bits.
+fn above_word(f: &mut Function, (low, high): (VReg, VReg)) -> VReg {
+    let above = f.alu(AluOp::Rsh, low, 62);
+    f.alu(AluOp::Or, above, high)
+}
+
+/// `root(low, high)`: the square root of a variance, rounded down after its lowest 32 or 64 bits
+/// were dropped if it has more than 62 or 94.
 pub(crate) fn root() -> Function {
     let mut function = Function::default();
     let f = &mut function;
@@ -187,34 +216,9 @@ pub(crate) fn root() -> Function {
     let nothing = f.place();
     let any = f.alu(AluOp::Or, low, high);
     f.branch(Cond::Eq, any, 0, nothing);
-    let shift = f.constant(0);
-    let narrow = f.place();
-    f.branch(Cond::Eq, high, 0, narrow);
-    let wide = f.place();
-    let top = f.alu(AluOp::Rsh, high, 60);
-    f.branch(Cond::Eq, top, 0, wide);
-    f.mov(low, high);
-    f.push(Op::Const { dst: high, value: 0 });
-    f.push(Op::Const { dst: shift, value: 32 });
-    f.bind(wide);
-    for (half, log, bit) in [(16, 4, 28), (8, 3, 12), (4, 2, 4), (2, 1, 0)] {
-        // The last test asks for any bit of `high` at all.
-        let any = f.alu(AluOp::Rsh, high, bit.max(1));
-        let any = if bit == 0 { f.alu(AluOp::Or, any, high) } else { any };
-        let some = not_zero(f, any);
-        let steps = f.alu(AluOp::Lsh, some, log);
-        let bits = f.alu(AluOp::Lsh, steps, 1);
-        f.alu_into(low, AluOp::Rsh, low, bits);
-        // What moves from high to low: `high << (64 - bits)`, nothing when `bits` is 0.
-        let moved = f.alu(AluOp::Lsh, high, 64 - 2 * half);
-        let mask = f.neg(some);
-        f.alu_into(moved, AluOp::And, moved, mask);
-        f.alu_into(low, AluOp::Or, low, moved);
-        f.alu_into(high, AluOp::Rsh, high, bits);
-        f.alu_into(shift, AluOp::Add, shift, steps);
-    }
-    f.bind(narrow);
-    let root = root_of_word(f, low);
+    let shift = root_shift(f, (low, high));
+    let word = shifted(f, (low, high), shift);
+    let root = root_of_word(f, word);
     f.alu_into(root, AluOp::Lsh, root, shift);
     f.push(Op::Return(root));
     f.bind(nothing);
@@ -222,7 +226,7 @@ pub(crate) fn root() -> Function {
     function
 }
 
-/// [`root`] without a call where the variance has 64 bits, as mostly it has: leaves it to
+/// [`root`] without a call where the variance has 62 bits, as mostly it has: leaves it to
 /// `put`, on two paths.
 pub(crate) fn quick_root(
     f: &mut Function,
@@ -230,7 +234,8 @@ pub(crate) fn quick_root(
     mut put: impl FnMut(&mut Function, VReg),
 ) {
     let (wide, done) = (f.place(), f.place());
-    f.branch(Cond::Ne, high, 0, wide);
+    let above = above_word(f, (low, high));
+    f.branch(Cond::Ne, above, 0, wide);
     let root = root_of_word(f, low);
     put(f, root);
     f.jump(done);
@@ -240,16 +245,9 @@ pub(crate) fn quick_root(
     f.bind(done);
 }
 
-/// The root of a word, rounded down after its lowest two bits were dropped if it has more
-/// than 62. Without a branch, as a verifier would follow every combination of them.
-fn root_of_word(f: &mut Function, word: VReg) -> VReg {
-    let large = f.alu(AluOp::Rsh, word, 63);
-    let top = f.alu(AluOp::Rsh, word, 62);
-    f.alu_into(large, AluOp::Or, large, top);
-    f.alu_into(large, AluOp::And, large, 1);
-    let dropped = f.alu(AluOp::Lsh, large, 1);
-    let low = f.alu(AluOp::Rsh, word, dropped);
-
+/// The root of a number of 62 bits, rounded down. Without a branch, as a verifier would follow
+/// every combination of them.
+fn root_of_word(f: &mut Function, low: VReg) -> VReg {
     // The root of the number's part in [1, 4), by a parabola that is off by at most 0.5 %; then
     // two of Newton's steps, which come down to it: each squares the error and halves it.
     let bits = f.constant(0);
@@ -288,6 +286,5 @@ fn root_of_word(f: &mut Function, word: VReg) -> VReg {
     let beyond = f.alu(AluOp::Sub, low, square);
     f.alu_into(beyond, AluOp::Arsh, beyond, 63);
     f.alu_into(guess, AluOp::Add, guess, beyond);
-    f.alu_into(guess, AluOp::Lsh, guess, large);
     guess
 }

@@ -109,6 +109,9 @@ pub enum Op {
     Bind(Place),
     /// Goes there.
     Jump(Place),
+    /// What is known of registers that nobody reads at this place ends here. The kernel's
+    /// verifier takes paths that meet for one only if all registers agree, read or not.
+    Meet(Place),
     /// Goes there if the comparison holds.
     Branch {
         /// The comparison.
@@ -237,6 +240,7 @@ impl Op {
             Self::Mark(_)
             | Self::Bind(_)
             | Self::Jump(_)
+            | Self::Meet(_)
             | Self::Branch { .. }
             | Self::Entry(_)
             | Self::Store { .. }
@@ -275,6 +279,7 @@ impl Op {
             Self::Mark(_)
             | Self::Bind(_)
             | Self::Jump(_)
+            | Self::Meet(_)
             | Self::Entry(_)
             | Self::Const { .. }
             | Self::Now { .. }
@@ -296,6 +301,7 @@ impl Op {
             Self::Column { unreadable, .. } | Self::Bytes { unreadable, .. } => *unreadable,
             Self::Mark(_)
             | Self::Bind(_)
+            | Self::Meet(_)
             | Self::Entry(_)
             | Self::Const { .. }
             | Self::Mov { .. }

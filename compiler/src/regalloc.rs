@@ -9,8 +9,8 @@
 //!
 //! **Invariant**: two registers whose lives overlap never share a place.
 
-use crate::asm::{R2, R3, R4, R5, R7, R8, R9, Reg};
-use crate::lir::{Base, Function, Op, VReg};
+use crate::asm::{R0, R1, R2, R3, R4, R5, R7, R8, R9, Reg};
+use crate::lir::{Base, Function, Op, Place, VReg};
 
 /// Where a virtual register lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub enum Loc {
 #[derive(Clone, Debug)]
 pub struct Allocation {
     locs: Vec<Option<Loc>>,
+    /// From where to where each register that has a place of its own lives.
+    lives: Vec<(usize, usize, VReg)>,
     /// The lowest offset from the frame pointer that a slot takes.
     pub frame: i32,
 }
@@ -69,6 +71,19 @@ impl Allocation {
         slots
     }
 
+    /// The machine's registers that hold nothing at `place`, those that encoding uses included.
+    #[must_use]
+    pub fn unread_at(&self, function: &Function, place: Place) -> Vec<Reg> {
+        let at = function.ops.iter().position(|op| *op == Op::Bind(place));
+        let lives = |reg: Reg| {
+            self.lives.iter().any(|&(start, end, virtual_reg)| {
+                at.is_none_or(|at| start < at && at < end)
+                    && self.locs[virtual_reg.0 as usize] == Some(Loc::Reg(reg))
+            })
+        };
+        [R0, R1].into_iter().chain(SHORT).filter(|&reg| !lives(reg)).collect()
+    }
+
     /// Where `reg` lives.
     ///
     /// # Panics
@@ -96,13 +111,14 @@ const LONG: [Reg; 3] = [R7, R8, R9];
 pub fn allocate(function: &Function, frame: i32, loses: impl Fn(&Op) -> bool) -> Allocation {
     let intervals = intervals(function, loses);
     let fixed = fixed(function);
+    let lives = intervals.iter().map(|life| (life.start, life.end, life.reg)).collect();
     let mut scan = Scan { active: Vec::new(), slots: Vec::new(), frame, fixed };
     let mut locs = vec![None; function.regs()];
     for interval in intervals {
         scan.place(interval, &mut locs);
     }
     let frame = scan.frame;
-    Allocation { locs, frame }
+    Allocation { locs, lives, frame }
 }
 
 /// Where to find, without a place of their own, the registers that are only ever one constant

@@ -36,6 +36,7 @@ impl Op {
             Self::Mark(_)
             | Self::Bind(_)
             | Self::Jump(_)
+            | Self::Meet(_)
             | Self::Branch { .. }
             | Self::Entry(_)
             | Self::Store { .. }

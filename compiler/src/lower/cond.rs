@@ -240,24 +240,19 @@ impl Lower<'_> {
         unknown: Unknown,
     ) {
         for (op, id, other) in [(op, a, b), (op.swapped(), b, a)] {
-            let roots = !matches!(op, CompareOp::Eq | CompareOp::Ne);
-            if let Some(measure) = self.measure(id).filter(|_| roots) {
-                let slow = self.f.place();
-                self.compare_measure(op, measure, (id, other), [yes, no, slow], unknown);
-                self.bind(slow);
-                return self.compare_numbers(op, id, other, yes, no, unknown);
+            let has_order = !matches!(op, CompareOp::Eq | CompareOp::Ne);
+            if let Some(measure) = self.measure(id).filter(|_| has_order) {
+                return self.compare_measure(op, measure, (id, other), [yes, no], unknown);
             }
         }
-        self.compare_numbers(op, a, b, yes, no, unknown);
+        self.compare_numbers(op, (a, b), [yes, no], unknown);
     }
 
-    fn compare_numbers(
+    pub(super) fn compare_numbers(
         &mut self,
         op: CompareOp,
-        a: ExprId,
-        b: ExprId,
-        yes: Place,
-        no: Place,
+        (a, b): (ExprId, ExprId),
+        [yes, no]: [Place; 2],
         unknown: Unknown,
     ) {
         let (a, b) = self.pair(a, b, unknown);

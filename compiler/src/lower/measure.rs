@@ -1,6 +1,6 @@
 //! Comparisons of deviations and scores: a square answers them, no root is taken.
 //!
-//! `√v > k` is `v > k²`, in whole numbers as well, and a square takes a fifth of the time of a root.
+//! `√v > k` is `v > k²`, in whole numbers as well, and a square takes a fraction of a root's time.
 //! A number that a filter asks for itself is computed by [`super::history`].
 //!
 //! **Invariant**: a comparison made here has the answer that the number itself would give. Where
@@ -12,10 +12,11 @@ use super::history::Moments;
 use super::{Lower, Unknown};
 use crate::arith::{Range, Val};
 use crate::hir::{CompareOp, ExprId, ExprKind, HistoryFn};
-use crate::lir::{AluOp, Cond, Place, VReg};
+use crate::history::{root_shift, shifted};
+use crate::lir::{AluOp, Cond, Op, Place, VReg};
 
-/// Roots of up to so many bits are exact; those of larger variances have dropped low bits.
-const WHOLE_BITS: i32 = 31;
+/// The root of what is left of a variance has no more bits.
+const PART_BITS: i32 = 31;
 /// No root has more bits.
 const ROOT_BITS: i32 = 63;
 
@@ -29,17 +30,17 @@ pub(super) enum Measure {
 }
 
 /// Where a comparison goes on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Ways {
-    yes: Place,
-    no: Place,
+    reached: Place,
+    missed: Place,
     /// Where the number itself is compared.
     slow: Place,
 }
 
 impl Ways {
-    fn swapped(self) -> Self {
-        Self { yes: self.no, no: self.yes, slow: self.slow }
+    fn swap(&mut self) {
+        core::mem::swap(&mut self.reached, &mut self.missed);
     }
 }
 
@@ -66,160 +67,193 @@ impl Lower<'_> {
         Some((measure, self.moments(history.arg, history.window?)?))
     }
 
-    /// Goes to `yes` if `op` holds between the measure and `other`, else to `no`; to `slow`
-    /// where the number itself must be compared.
+    /// Goes to `yes` if `op` holds between the measure `id` and `other`, else to `no`.
+    ///
+    /// Most rows are decided by their first few bits. All ways out leave the registers alike,
+    /// as the kernel's verifier would follow each of them further.
     pub(super) fn compare_measure(
         &mut self,
         op: CompareOp,
         (measure, moments): (Measure, Moments),
         (id, other): (ExprId, ExprId),
-        [yes, no, slow]: [Place; 3],
+        [yes, no]: [Place; 2],
         unknown: Unknown,
     ) {
         let other_first = self.costs[other.0 as usize] > self.costs[id.0 as usize];
         let early = other_first.then(|| self.value(other, unknown));
         self.check(moments.status, unknown);
-        let other = early.unwrap_or_else(|| self.value(other, unknown));
-        // Every question becomes: is it `other + more` at least?
-        let ways = Ways { yes, no, slow };
-        let (more, ways) = match op {
-            CompareOp::Ge => (0, ways),
-            CompareOp::Gt => (1, ways),
-            CompareOp::Lt => (0, ways.swapped()),
-            CompareOp::Le => (1, ways.swapped()),
-            CompareOp::Eq | CompareOp::Ne => return self.jump(slow),
-        };
+        let bound = early.unwrap_or_else(|| self.value(other, unknown));
+        // Every question becomes: is it `bound + more` at least?
+        let more = i32::from(matches!(op, CompareOp::Gt | CompareOp::Le));
+        let negated = matches!(op, CompareOp::Lt | CompareOp::Le);
+        let ends = if negated { [no, yes] } else { [yes, no] };
+        let mut ways =
+            Ways { reached: self.f.place(), missed: self.f.place(), slow: self.f.place() };
         match measure {
-            Measure::Deviation => self.deviation_reaches(moments, other, more, ways),
-            Measure::Score => self.score_reaches(moments, true, other, more, ways),
-            Measure::ScoreSize => self.score_reaches(moments, false, other, more, ways),
+            Measure::Deviation => self.deviation_reaches(moments, bound, more, &mut ways),
+            Measure::Score => self.score_reaches(moments, bound, more, &mut ways),
+            Measure::ScoreSize => self.score_size_reaches(moments, bound, more, &mut ways),
+        }
+        for (place, end) in [ways.reached, ways.missed].into_iter().zip(ends) {
+            self.bind(place);
+            self.f.push(Op::Meet(end));
+            self.jump(end);
+        }
+        if matches!(measure, Measure::Deviation) {
+            return;
+        }
+        self.bind(ways.slow);
+        let numbers = [self.f.place(), self.f.place()];
+        self.compare_numbers(op, (id, other), numbers, unknown);
+        for (place, end) in numbers.into_iter().zip([yes, no]) {
+            self.bind(place);
+            self.f.push(Op::Meet(end));
+            self.jump(end);
         }
     }
 
     /// `⌊(r + half) ÷ 2^bits⌋ ≥ t` is `r ≥ t × 2^bits − half`.
-    fn deviation_reaches(&mut self, moments: Moments, other: Val, more: i32, ways: Ways) {
+    fn deviation_reaches(&mut self, moments: Moments, bound: Val, more: i32, ways: &mut Ways) {
         let (variance, bits) = self.variance_after(moments);
         let half = 1 << (bits - 1);
-        let Some(other) = other.as_const() else {
-            let other = other.in_reg(&mut self.f);
-            self.branch(Cond::Sle, other, -more, ways.yes);
-            let limit = self.f.constant(1 << (ROOT_BITS - bits));
-            self.branch(Cond::Sgt, other, limit, ways.no);
-            let least = self.f.alu(AluOp::Add, other, more);
+        let Some(bound) = bound.as_const() else {
+            let bound = self.apart(bound);
+            self.branch(Cond::Sle, bound, -more, ways.reached);
+            let least = self.f.alu(AluOp::Add, bound, more);
+            let beyond = self.f.alu(AluOp::Rsh, least, ROOT_BITS - bits);
+            self.branch(Cond::Ne, beyond, 0, ways.missed);
             self.f.alu_into(least, AluOp::Lsh, least, bits);
             self.f.alu_into(least, AluOp::Sub, least, half);
             return self.root_reaches(variance, least, ways);
         };
-        let least = i128::from(other) + i128::from(more);
+        let least = i128::from(bound) + i128::from(more);
         if least <= 0 {
-            self.jump(ways.yes);
+            self.jump(ways.reached);
         } else if least > 1 << (ROOT_BITS - bits) {
-            self.jump(ways.no);
+            self.jump(ways.missed);
         } else {
             let square = square_of_root((least << bits) - i128::from(half));
             self.variance_reaches(variance, square, ways);
         }
     }
 
-    fn score_reaches(&mut self, moments: Moments, signed: bool, other: Val, more: i32, ways: Ways) {
-        let difference = self.get(moments.difference, Range::ALL).in_reg(&mut self.f);
-        let Some(other) = other.as_const() else {
-            let other = other.in_reg(&mut self.f);
-            self.branch(Cond::Sle, other, -more, ways.slow);
-            let least = self.f.alu(AluOp::Add, other, more);
-            let size = self.part_in_question(difference, signed, ways);
-            return self.size_reaches(moments, size, least, ways);
-        };
-        let Some(least) = other.checked_add(more.into()) else { return self.jump(ways.no) };
-        if least > 0 {
-            let size = self.part_in_question(difference, signed, ways);
-            let least = self.f.constant(least);
-            return self.size_reaches(moments, size, least, ways);
-        }
-        match 1_i64.checked_sub(least) {
-            // A score that is not below a negative number: its size does not go beyond.
-            Some(beyond) if signed => {
-                self.branch(Cond::Sge, difference, 0, ways.yes);
-                let size = self.f.neg(difference);
-                let beyond = self.f.constant(beyond);
-                self.size_reaches(moments, size, beyond, ways.swapped());
-            }
-            None if signed && least > i64::MIN => self.jump(ways.slow),
-            Some(_) | None => self.jump(ways.yes),
-        }
-    }
-
-    /// The size of a difference whose score may reach a positive number.
-    fn part_in_question(&mut self, difference: VReg, signed: bool, ways: Ways) -> VReg {
-        if signed {
-            self.branch(Cond::Sle, difference, 0, ways.no);
-            return difference;
-        }
-        let sign = self.f.alu(AluOp::Arsh, difference, 63);
-        let flipped = self.f.alu(AluOp::Xor, difference, sign);
-        self.f.alu(AluOp::Sub, flipped, sign)
-    }
-
-    /// `⌊size × 10⁶ ÷ d⌋ ≥ least`, where `d` is the larger of `√v` and one unit, is `d ≤ q` for
-    /// `q = ⌊size × 10⁶ ÷ least⌋`; and `√v ≤ q` is `v < (q + 1)²`.
-    fn size_reaches(&mut self, moments: Moments, size: VReg, least: VReg, ways: Ways) {
-        let Some((_, bits)) = moments.variance else { unreachable!("the plan keeps it") };
-        let limit = self.f.constant(i64::MAX / FIXED_ONE);
-        self.branch(Cond::Gt, size, limit, ways.slow);
-        let [low, high] = moments.before.map(|word| self.get(word, Range::ALL).in_reg(&mut self.f));
-        let quotient = self.f.alu(AluOp::Mul, size, FIXED_ONE as i32);
-        self.f.alu_into(quotient, AluOp::Div, quotient, least);
-        self.branch(Cond::Lt, quotient, 1 << bits, ways.no);
-        let beyond = self.f.alu(AluOp::Add, quotient, 1);
-        self.root_reaches((low, high), beyond, ways.swapped());
+    /// A value of its own, of which comparisons tell nothing about `val`.
+    fn apart(&mut self, val: Val) -> VReg {
+        let reg = val.in_reg(&mut self.f);
+        self.f.alu(AluOp::Or, reg, 0)
     }
 
     /// Whether a variance is a constant at least.
-    fn variance_reaches(&mut self, (low, high): (VReg, VReg), square: u128, ways: Ways) {
+    fn variance_reaches(&mut self, (low, high): (VReg, VReg), square: u128, ways: &mut Ways) {
         let [least_low, least_high] =
             [square, square >> 64].map(|word| self.f.constant(word as u64 as i64));
-        self.branch(Cond::Lt, high, least_high, ways.no);
-        self.branch(Cond::Gt, high, least_high, ways.yes);
-        self.branch(Cond::Ge, low, least_low, ways.yes);
-        self.jump(ways.no);
+        self.branch(Cond::Lt, high, least_high, ways.missed);
+        self.branch(Cond::Gt, high, least_high, ways.reached);
+        self.branch(Cond::Ge, low, least_low, ways.reached);
+        self.jump(ways.missed);
     }
 
-    /// Whether the root of a variance is `least` at least, which is positive.
-    fn root_reaches(&mut self, (low, high): (VReg, VReg), least: VReg, ways: Ways) {
-        let wide = self.f.place();
-        let above = self.f.alu(AluOp::Rsh, low, 2 * WHOLE_BITS);
-        self.f.alu_into(above, AluOp::Or, above, high);
-        let least_above = self.f.alu(AluOp::Rsh, least, WHOLE_BITS);
-        self.branch(Cond::Ne, above, 0, wide);
-        self.branch(Cond::Ne, least_above, 0, ways.no);
-        let square = self.f.alu(AluOp::Mul, least, least);
-        self.branch(Cond::Ge, low, square, ways.yes);
-        self.jump(ways.no);
+    /// A score reaches a positive number if it is positive and its size does, and any other unless
+    /// it is negative and its size goes beyond.
+    fn score_reaches(&mut self, moments: Moments, bound: Val, more: i32, ways: &mut Ways) {
+        let difference = self.get(moments.difference, Range::ALL).in_reg(&mut self.f);
+        let Some(bound) = bound.as_const() else {
+            let bound = self.apart(bound);
+            self.branch(Cond::Sle, bound, -more, ways.slow);
+            self.branch(Cond::Sle, difference, 0, ways.missed);
+            let least = self.f.alu(AluOp::Add, bound, more);
+            return self.size_reaches(moments, difference, least, ways);
+        };
+        let least = i128::from(bound) + i128::from(more);
+        if least > 0 {
+            self.branch(Cond::Sle, difference, 0, ways.missed);
+            let least = self.f.constant(least as u64 as i64);
+            return self.size_reaches(moments, difference, least, ways);
+        }
+        self.branch(Cond::Sge, difference, 0, ways.reached);
+        let size = self.f.neg(difference);
+        let beyond = self.f.constant((1 - least) as u64 as i64);
+        ways.swap();
+        self.size_reaches(moments, size, beyond, ways);
+        ways.swap();
+    }
 
-        // Without 16 bits of the one and 32 of the other: what is left decides nearly always.
+    fn score_size_reaches(&mut self, moments: Moments, bound: Val, more: i32, ways: &mut Ways) {
+        let difference = self.get(moments.difference, Range::ALL).in_reg(&mut self.f);
+        let least = if let Some(bound) = bound.as_const() {
+            let least = i128::from(bound) + i128::from(more);
+            if least <= 0 {
+                return self.jump(ways.reached);
+            }
+            self.f.constant(least as u64 as i64)
+        } else {
+            let bound = self.apart(bound);
+            self.branch(Cond::Sle, bound, -more, ways.reached);
+            let least = self.f.alu(AluOp::Add, bound, more);
+            least
+        };
+        let sign = self.f.alu(AluOp::Arsh, difference, 63);
+        let size = self.f.alu(AluOp::Xor, difference, sign);
+        self.f.alu_into(size, AluOp::Sub, size, sign);
+        self.size_reaches(moments, size, least, ways);
+    }
+
+    /// `⌊size × 10⁶ ÷ d⌋ ≥ least`, where `d` is the larger of `√v` and one unit, is `d ≤ q` for
+    /// `q = ⌊size × 10⁶ ÷ least⌋`, all without signs.
+    fn size_reaches(&mut self, moments: Moments, size: VReg, least: VReg, ways: &mut Ways) {
+        let Some((_, bits)) = moments.variance else { unreachable!("the plan keeps it") };
+        let limit = self.f.constant(i64::MAX / FIXED_ONE);
+        self.branch(Cond::Gt, size, limit, ways.slow);
+        let quotient = self.f.alu(AluOp::Mul, size, FIXED_ONE as i32);
+        self.f.alu_into(quotient, AluOp::Div, quotient, least);
+        self.branch(Cond::Lt, quotient, 1 << bits, ways.missed);
+        self.f.alu_into(quotient, AluOp::Add, quotient, 1);
+        let [low, high] = moments.before.map(|word| self.get(word, Range::ALL).in_reg(&mut self.f));
+        ways.swap();
+        self.root_reaches((low, high), quotient, ways);
+        ways.swap();
+    }
+
+    /// Whether the root of a variance is `least` at least, which is positive: what the root
+    /// leaves out of the variance is left out of both, and then a square is compared.
+    fn root_reaches(&mut self, (low, high): (VReg, VReg), least: VReg, ways: &mut Ways) {
+        let wide = self.f.place();
+        let above = self.f.alu(AluOp::Rsh, low, 2 * PART_BITS);
+        self.f.alu_into(above, AluOp::Or, above, high);
+        let rest = self.f.alu(AluOp::Rsh, least, PART_BITS);
+        let square = self.f.reg();
+        self.branch(Cond::Ne, above, 0, wide);
+        self.branch(Cond::Ne, rest, 0, ways.missed);
+        self.f.alu_into(square, AluOp::Mul, least, least);
+        self.branch(Cond::Ge, low, square, ways.reached);
+        self.jump(ways.missed);
+
         self.bind(wide);
-        self.branch(Cond::Eq, least_above, 0, ways.yes);
-        let part = self.f.alu(AluOp::Rsh, least, 16);
-        let top = self.f.alu(AluOp::Rsh, part, WHOLE_BITS);
-        self.branch(Cond::Ne, top, 0, ways.slow);
-        let top = self.f.alu(AluOp::Rsh, high, 2 * WHOLE_BITS - 32);
-        self.branch(Cond::Ne, top, 0, ways.slow);
-        let left = self.f.alu(AluOp::Lsh, high, 32);
-        let lower = self.f.alu(AluOp::Rsh, low, 32);
-        self.f.alu_into(left, AluOp::Or, left, lower);
-        let square = self.f.alu(AluOp::Mul, part, part);
-        self.branch(Cond::Lt, left, square, ways.no);
-        self.f.alu_into(part, AluOp::Add, part, 1);
-        let square = self.f.alu(AluOp::Mul, part, part);
-        self.branch(Cond::Ge, left, square, ways.yes);
-        self.jump(ways.slow);
+        self.branch(Cond::Eq, rest, 0, ways.reached);
+        let f = &mut self.f;
+        let shift = root_shift(f, (low, high));
+        let part = shifted(f, (low, high), shift);
+        f.mov(square, part);
+        f.mov(rest, shift);
+        let unit = f.constant(1);
+        f.alu_into(unit, AluOp::Lsh, unit, rest);
+        f.alu_into(least, AluOp::Add, least, unit);
+        f.alu_into(least, AluOp::Sub, least, 1);
+        f.alu_into(least, AluOp::Rsh, least, rest);
+        f.alu_into(rest, AluOp::Rsh, least, PART_BITS);
+        f.alu_into(least, AluOp::Mul, least, least);
+        f.alu_into(square, AluOp::Sub, square, least);
+        f.alu_into(square, AluOp::Rsh, square, 63);
+        f.alu_into(rest, AluOp::Or, rest, square);
+        self.branch(Cond::Eq, rest, 0, ways.reached);
+        self.jump(ways.missed);
     }
 }
 
-/// The smallest variance whose root, of which low bits may be dropped, is `root` at least.
+/// The smallest variance whose root, which leaves low bits out, is `root` at least.
 fn square_of_root(root: i128) -> u128 {
-    let root = root.unsigned_abs();
-    let dropped = (128 - root.leading_zeros()).saturating_sub(WHOLE_BITS as u32);
-    let kept = root.div_ceil(1 << dropped) << dropped;
-    kept * kept
+    let whole = (1 << PART_BITS) - 1;
+    let shift = [0, 16, 32].into_iter().find(|&shift| root <= whole << shift).unwrap_or(32);
+    let part = root.unsigned_abs().div_ceil(1 << shift);
+    (part * part) << (2 * shift)
 }

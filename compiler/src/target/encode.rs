@@ -32,6 +32,11 @@ pub(crate) trait Hooks {
         false
     }
 
+    /// Whether [`Op::Meet`] says something: to the kernel's verifier.
+    fn meets(&self) -> bool {
+        false
+    }
+
     /// `dst =` the 8 bytes `offset` bytes into the filter's parameters.
     fn param(&mut self, asm: &mut Asm, dst: Reg, offset: i32);
 }
@@ -44,13 +49,14 @@ pub(crate) fn encode(
     hooks: &mut dyn Hooks,
 ) {
     let labels: Vec<Label> = (0..function.places()).map(|_| asm.label()).collect();
-    let mut encoder = Encoder { allocation, labels, asm, hooks, held: [None; 2] };
+    let mut encoder = Encoder { function, allocation, labels, asm, hooks, held: [None; 2] };
     for op in &function.ops {
         encoder.op(op);
     }
 }
 
 struct Encoder<'a> {
+    function: &'a Function,
     allocation: &'a Allocation,
     labels: Vec<Label>,
     asm: &'a mut Asm,
@@ -67,6 +73,11 @@ impl Encoder<'_> {
             Op::Mark(span) => self.asm.mark(*span),
             Op::Bind(place) => self.asm.bind(self.labels[place.0 as usize]),
             Op::Jump(_) => self.asm.jump(to.expect("a jump has a target")),
+            Op::Meet(place) if self.hooks.meets() => {
+                let unread = self.allocation.unread_at(self.function, *place);
+                unread.into_iter().for_each(|reg| self.asm.load_imm(reg, 0));
+            }
+            Op::Meet(_) => {}
             Op::Branch { cond, lhs, rhs, .. } => {
                 self.branch(*cond, *lhs, *rhs, to.expect("a branch has a target"));
             }

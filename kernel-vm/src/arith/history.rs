@@ -68,21 +68,20 @@ pub const fn spread(variance: &mut [u8; 16], difference: i64, step: i64, weight:
     *variance = (sum >> 32).wrapping_mul(kept).wrapping_add(low).to_le_bytes();
 }
 
-/// The square root of a variance, rounded down after the low bits that do not fit 62 were
-/// dropped in pairs.
+/// The square root of a variance of at most 126 bits, rounded down after its lowest 32 or 64 bits
+/// were dropped if it has more than 62 or 94.
 #[must_use]
 #[inline(never)]
 pub const fn root(variance: u128) -> u64 {
-    let bits = u128::BITS.wrapping_sub(variance.leading_zeros());
-    let pairs = bits.saturating_sub(61) >> 1;
-    // By halves: to shift 128 bits by any number is a call on some machines.
     let (low, high) = (variance as u64, (variance >> 64) as u64);
-    let dropped = pairs << 1;
-    let low = if dropped >= 64 {
-        high >> (dropped & 63)
+    let (low, shift) = if high >> 30 != 0 {
+        (high, 32)
+    } else if (high << 2 | low >> 62) != 0 {
+        (high << 32 | low >> 32, 16)
     } else {
-        low >> dropped | high << 1 << (dropped ^ 63)
+        (low, 0)
     };
+    let low = low & (u64::MAX >> 2);
     if low == 0 {
         return 0;
     }
@@ -98,7 +97,7 @@ pub const fn root(variance: u128) -> u64 {
     let guess = closer(low, closer(low, guess));
     // A guess that is one too large has a square that is larger.
     let is_beyond = guess.wrapping_mul(guess) > low;
-    guess.wrapping_sub(is_beyond as u64) << pairs
+    guess.wrapping_sub(is_beyond as u64) << shift
 }
 
 /// One of Newton's steps towards the root of `square`.
@@ -190,11 +189,12 @@ mod tests {
     fn roots_are_exact_on_the_bits_that_they_look_at() {
         let mut random = 23;
         let check = |variance: u128| {
-            let mut pairs = 0;
-            while variance >> (2 * pairs) >= 1 << 62 {
-                pairs += 1;
+            let variance = variance >> 2;
+            let mut shift = 0;
+            while variance >> (2 * shift) >= 1 << 62 {
+                shift += 16;
             }
-            let exact = (variance >> (2 * pairs)).isqrt() << pairs;
+            let exact = (variance >> (2 * shift)).isqrt() << shift;
             assert_eq!(u128::from(root(variance)), exact, "{variance}");
         };
         for shift in 0..128 {

@@ -106,12 +106,12 @@ pub(crate) fn spread(variance: i128, difference: i128, step: i128, weight: i128)
     (added >> 32) * kept + (((added & 0xffff_ffff) * kept) >> 32)
 }
 
-/// The square root of a variance: of its highest 61 or 62 bits, the rest dropped in pairs.
+/// The square root of a variance: of its highest 31 to 62 bits, the rest dropped 32 at a time.
 pub(crate) fn root(variance: i128) -> i128 {
     let (mut left, mut shift) = (variance, 0);
     while left >= 1 << 62 {
-        left >>= 2;
-        shift += 1;
+        left >>= 32;
+        shift += 16;
     }
     let (mut low, mut high) = (0_i128, 1 << 31);
     while low < high {

@@ -108,6 +108,7 @@ impl Hooks for BpfHooks<'_> {
             Op::Mark(_)
             | Op::Bind(_)
             | Op::Jump(_)
+            | Op::Meet(_)
             | Op::Branch { .. }
             | Op::Entry(_)
             | Op::Const { .. }
@@ -122,6 +123,10 @@ impl Hooks for BpfHooks<'_> {
     }
 
     fn compares_copies(&self) -> bool {
+        true
+    }
+
+    fn meets(&self) -> bool {
         true
     }
 
