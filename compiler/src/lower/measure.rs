@@ -189,8 +189,7 @@ impl Lower<'_> {
         } else {
             let bound = self.apart(bound);
             self.branch(Cond::Sle, bound, -more, ways.reached);
-            let least = self.f.alu(AluOp::Add, bound, more);
-            least
+            self.f.alu(AluOp::Add, bound, more)
         };
         let sign = self.f.alu(AluOp::Arsh, difference, 63);
         let size = self.f.alu(AluOp::Xor, difference, sign);
@@ -221,10 +220,9 @@ impl Lower<'_> {
         let above = self.f.alu(AluOp::Rsh, low, 2 * PART_BITS);
         self.f.alu_into(above, AluOp::Or, above, high);
         let rest = self.f.alu(AluOp::Rsh, least, PART_BITS);
-        let square = self.f.reg();
         self.branch(Cond::Ne, above, 0, wide);
         self.branch(Cond::Ne, rest, 0, ways.missed);
-        self.f.alu_into(square, AluOp::Mul, least, least);
+        let square = self.f.alu(AluOp::Mul, least, least);
         self.branch(Cond::Ge, low, square, ways.reached);
         self.jump(ways.missed);
 
@@ -233,19 +231,17 @@ impl Lower<'_> {
         let f = &mut self.f;
         let shift = root_shift(f, (low, high));
         let part = shifted(f, (low, high), shift);
-        f.mov(square, part);
-        f.mov(rest, shift);
         let unit = f.constant(1);
-        f.alu_into(unit, AluOp::Lsh, unit, rest);
-        f.alu_into(least, AluOp::Add, least, unit);
+        f.alu_into(unit, AluOp::Lsh, unit, shift);
+        let least = f.alu(AluOp::Add, least, unit);
         f.alu_into(least, AluOp::Sub, least, 1);
-        f.alu_into(least, AluOp::Rsh, least, rest);
-        f.alu_into(rest, AluOp::Rsh, least, PART_BITS);
+        f.alu_into(least, AluOp::Rsh, least, shift);
+        let missed = f.alu(AluOp::Rsh, least, PART_BITS);
         f.alu_into(least, AluOp::Mul, least, least);
-        f.alu_into(square, AluOp::Sub, square, least);
-        f.alu_into(square, AluOp::Rsh, square, 63);
-        f.alu_into(rest, AluOp::Or, rest, square);
-        self.branch(Cond::Eq, rest, 0, ways.reached);
+        let left = f.alu(AluOp::Sub, part, least);
+        f.alu_into(left, AluOp::Rsh, left, 63);
+        f.alu_into(missed, AluOp::Or, missed, left);
+        self.branch(Cond::Eq, missed, 0, ways.reached);
         self.jump(ways.missed);
     }
 }
