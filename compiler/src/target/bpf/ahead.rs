@@ -29,7 +29,7 @@ const TASKS: u32 = 1 << 14;
 const BATCH: u32 = 32;
 /// Words before the notes: which place is next, and whose signals were looked at last. Then those
 /// of [lists](super::lists).
-const PLACE: i16 = 0;
+pub(super) const PLACE: i16 = 0;
 const LAST: i16 = 8;
 const NOTES: i16 = 48;
 /// How many places ahead a step looks that looks at one task.

@@ -10,8 +10,9 @@
 //! **Invariant**: the walk holds the RCU lock and reads what the iterator reads, in its order: the
 //! link of a thread, and of a process behind its last thread. So it meets the same threads.
 
-use super::ahead::{self, BASE, PROCESSES, SIGNAL, THREADS};
+use super::ahead::{self, BASE, PLACE, PROCESSES, SIGNAL, THREADS};
 use super::columns::{Hop, load, path, untrusted};
+use super::sweep::VISITED;
 use crate::asm::{AluOp, Asm, Cond, Label, R0, R1, R2, R6, R7, Reg, Size};
 use crate::code::RelocKind;
 
@@ -27,8 +28,15 @@ const PROCESS_NODE: Hop = ("task_struct", &["tasks"]);
 const THREAD_HEAD: Hop = ("signal_struct", &["thread_head"]);
 
 /// Runs `body` for each thread but the idle task, which is in `r0`; the thread is in `r6`, without
-/// the verifier's trust. Calls the functions of [`ahead`] in time. Loses all registers.
-pub(super) fn walk(asm: &mut Asm, ahead: &str, processes: &str, body: impl FnOnce(&mut Asm)) {
+/// the verifier's trust; `stats` says how many there were. Calls the functions of [`ahead`] in
+/// time. Loses all registers.
+pub(super) fn walk(
+    asm: &mut Asm,
+    ahead: &str,
+    processes: &str,
+    stats: u32,
+    body: impl FnOnce(&mut Asm),
+) {
     let (again, same, found, end) = (asm.label(), asm.label(), asm.label(), asm.label());
     asm.load_data(R7, ".bss", BASE);
     asm.store(Size::Dw, R7, FIRST, R0);
@@ -57,6 +65,11 @@ pub(super) fn walk(asm: &mut Asm, ahead: &str, processes: &str, body: impl FnOnc
     body(asm);
     asm.jump(again);
     asm.bind(end);
+    // Each thread has been noted, which has counted it.
+    asm.load_data(R7, ".bss", BASE);
+    asm.load(Size::Dw, R1, R7, PLACE);
+    asm.load_data(R2, ".bss", stats);
+    asm.store(Size::Dw, R2, VISITED, R1);
 }
 
 /// Goes on to the first thread of the process behind the present one; there is none to come, and

@@ -135,7 +135,9 @@ pub(super) fn program(
             asm.mov(R6, R0);
         }
         columns.walk(asm, |asm, next| {
-            count(asm, names.stats, VISITED);
+            if !follows {
+                count(asm, names.stats, VISITED);
+            }
             hooks.next = Some(next);
             row.encode(asm, &mut hooks);
         });
@@ -143,7 +145,7 @@ pub(super) fn program(
     if columns.visits_only_waiting() {
         columns.visit_waiting(&mut asm, ITERATOR, task);
     } else if follows {
-        follow(&mut asm, columns, task);
+        follow(&mut asm, columns, names.stats, task);
     } else {
         let batches = (names.way == Way::Tick).then(|| columns.looks_ahead());
         iterate(&mut asm, *table, &emptied, batches, task);
@@ -256,7 +258,7 @@ fn iterate(
 
 /// The same for each thread, in `r6` without the verifier's trust, through the kernel's
 /// [lists] from the idle task, which is what its iterator begins with.
-fn follow(asm: &mut Asm, columns: &Columns, body: impl FnOnce(&mut Asm)) {
+fn follow(asm: &mut Asm, columns: &Columns, stats: u32, body: impl FnOnce(&mut Asm)) {
     let end = asm.label();
     iterator(asm);
     asm.load_imm(R2, 0);
@@ -265,7 +267,7 @@ fn follow(asm: &mut Asm, columns: &Columns, body: impl FnOnce(&mut Asm)) {
     iterator(asm);
     asm.call_kfunc("bpf_iter_task_next");
     asm.jump_if_imm(Cond::Eq, R0, 0, end);
-    lists::walk(asm, &columns.looks_ahead(), &columns.looks_at_processes(), body);
+    lists::walk(asm, &columns.looks_ahead(), &columns.looks_at_processes(), stats, body);
     asm.bind(end);
     iterator(asm);
     asm.call_kfunc("bpf_iter_task_destroy");
