@@ -27,9 +27,9 @@ const TASKS: u32 = 1 << 14;
 /// Tasks that are looked at side by side: enough to wait for memory seldom, and few enough for
 /// what was fetched to be still there when the walk comes.
 const BATCH: u32 = 32;
-/// Words before the notes: which place is next, and whose signals were looked at last. Then those
+/// Words before the notes: which place is next, in bytes, and whose signals were looked at last. Then those
 /// of [lists](super::lists).
-pub(super) const PLACE: i16 = 0;
+const PLACE: i16 = 0;
 const LAST: i16 = 8;
 const NOTES: i16 = 48;
 /// How many places ahead a step looks that looks at one task.
@@ -47,6 +47,8 @@ const WORDS_OF_BOTH: u32 = WORDS + PROCESS_WORDS;
 pub const BYTES: u32 = WORDS_OF_BOTH * 8;
 /// Tasks that are looked at between two ends of the loop where each takes little else.
 const UNROLLED: u32 = 8;
+/// Bytes of a note.
+const NOTE_BYTES: u32 = 8;
 /// Bytes that come from memory together.
 const LINE_BYTES: u32 = 64;
 
@@ -110,7 +112,7 @@ pub(super) fn start_both(asm: &mut Asm, ahead: &str, processes: &str) {
     asm.load_data(R1, ".bss", PROCESS_BASE);
     asm.store_imm(Size::Dw, R1, PLACE, 0);
     for (function, batch) in [(processes, PROCESS_BATCH), (ahead, BATCH)] {
-        asm.load_imm(R1, -i64::from(batch));
+        asm.load_imm(R1, -i64::from(batch * NOTE_BYTES));
         asm.call_subprog(function);
     }
 }
@@ -126,7 +128,7 @@ pub(super) fn step(asm: &mut Asm, task: Reg, list: List) {
 pub(super) fn step_in_batches(asm: &mut Asm, task: Reg, function: &str) {
     let done = asm.label();
     note(asm, task, BASE, TASKS);
-    asm.jump_if_imm(Cond::Set, R1, (BATCH - 1).cast_signed(), done);
+    asm.jump_if_imm(Cond::Set, R1, within(BATCH), done);
     asm.call_subprog(function);
     asm.bind(done);
 }
@@ -136,7 +138,7 @@ pub(super) fn step_over_process(asm: &mut Asm, process: Reg, function: &str) {
     let done = asm.label();
     asm.mov(R4, process);
     note(asm, R4, PROCESS_BASE, PROCESS_TASKS);
-    asm.jump_if_imm(Cond::Set, R1, (PROCESS_BATCH - 1).cast_signed(), done);
+    asm.jump_if_imm(Cond::Set, R1, within(PROCESS_BATCH), done);
     asm.call_subprog(function);
     asm.bind(done);
 }
@@ -154,23 +156,32 @@ fn look_beside(asm: &mut Asm, list: List) {
     }
 }
 
+/// The bits of a place that say where in a block of `notes` it is.
+const fn within(notes: u32) -> i32 {
+    ((notes - 1) * NOTE_BYTES).cast_signed()
+}
+
 /// Notes the task; `r1 =` its place, `r2 =` the notes from there on. Loses `r3`.
 fn note(asm: &mut Asm, task: Reg, base: u32, tasks: u32) {
     asm.load_data(R2, ".bss", base);
     asm.load(Size::Dw, R1, R2, PLACE);
     asm.mov(R3, R1);
-    asm.alu_imm(AluOp::Add, R3, 1);
+    asm.alu_imm(AluOp::Add, R3, NOTE_BYTES.cast_signed());
     asm.store(Size::Dw, R2, PLACE, R3);
-    note_of(asm, R2, R1, R3, tasks);
+    note_of(asm, R2, R1, tasks);
     asm.store(Size::Dw, R2, NOTES, task);
 }
 
-/// Moves `base`, the notes of so many `tasks`, to the place in `place`, by way of `with`.
-fn note_of(asm: &mut Asm, base: Reg, place: Reg, with: Reg, tasks: u32) {
-    asm.alu_imm(AluOp::And, place, (tasks - 1).cast_signed());
-    asm.mov(with, place);
-    asm.alu_imm(AluOp::Lsh, with, 3);
-    asm.alu(AluOp::Add, base, with);
+/// `r1 =` how many have been noted in this walk, in the notes at `r7`.
+pub(super) fn count(asm: &mut Asm) {
+    asm.load(Size::Dw, R1, R7, PLACE);
+    asm.alu_imm(AluOp::Rsh, R1, NOTE_BYTES.ilog2().cast_signed());
+}
+
+/// Moves `base`, the notes of so many `tasks`, to the place in `place`.
+fn note_of(asm: &mut Asm, base: Reg, place: Reg, tasks: u32) {
+    asm.alu_imm(AluOp::And, place, within(tasks));
+    asm.alu(AluOp::Add, base, place);
 }
 
 /// `u64 ahead(place)`: looks at a batch of the tasks to come behind that place, which is the first
@@ -193,8 +204,8 @@ pub(super) fn subprogram(name: String, sights: &Sights) -> Result<Subprogram, Ju
     asm.may_leave(end);
     asm.load_data(R6, ".bss", BASE);
     asm.mov(R1, R7);
-    asm.alu_imm(AluOp::Add, R1, BATCH.cast_signed());
-    note_of(&mut asm, R6, R1, R3, TASKS);
+    asm.alu_imm(AluOp::Add, R1, (BATCH * NOTE_BYTES).cast_signed());
+    note_of(&mut asm, R6, R1, TASKS);
     for task in 0..unrolled {
         for stage in 0..stages {
             let place = task + BATCH * (stages - 1 - stage);
@@ -211,8 +222,8 @@ pub(super) fn subprogram(name: String, sights: &Sights) -> Result<Subprogram, Ju
             }
         }
     }
-    asm.alu_imm(AluOp::Add, R7, unrolled.cast_signed());
-    asm.jump_if_imm(Cond::Set, R7, (BATCH - 1).cast_signed(), next);
+    asm.alu_imm(AluOp::Add, R7, (unrolled * NOTE_BYTES).cast_signed());
+    asm.jump_if_imm(Cond::Set, R7, within(BATCH), next);
     asm.bind(end);
     asm.load_imm(R0, 0);
     asm.exit();
@@ -229,15 +240,15 @@ pub(super) fn subprogram_of_processes(name: String) -> Result<Subprogram, JumpTo
     asm.may_leave(end);
     asm.load_data(R6, ".bss", PROCESS_BASE);
     asm.mov(R1, R7);
-    asm.alu_imm(AluOp::Add, R1, PROCESS_BATCH.cast_signed());
-    note_of(&mut asm, R6, R1, R3, PROCESS_TASKS);
+    asm.alu_imm(AluOp::Add, R1, (PROCESS_BATCH * NOTE_BYTES).cast_signed());
+    note_of(&mut asm, R6, R1, PROCESS_TASKS);
     asm.load(Size::Dw, R1, R6, NOTES);
     asm.jump_if_imm(Cond::Eq, R1, 0, end);
     untrusted(&mut asm, "task_struct");
     load(&mut asm, R1, R0, PROCESSES);
     load(&mut asm, R1, R0, SIGNAL);
-    asm.alu_imm(AluOp::Add, R7, 1);
-    asm.jump_if_imm(Cond::Set, R7, (PROCESS_BATCH - 1).cast_signed(), next);
+    asm.alu_imm(AluOp::Add, R7, NOTE_BYTES.cast_signed());
+    asm.jump_if_imm(Cond::Set, R7, within(PROCESS_BATCH), next);
     asm.bind(end);
     asm.load_imm(R0, 0);
     asm.exit();

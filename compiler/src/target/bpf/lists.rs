@@ -10,7 +10,7 @@
 //! **Invariant**: the walk holds the RCU lock and reads what the iterator reads, in its order: the
 //! link of a thread, and of a process behind its last thread. So it meets the same threads.
 
-use super::ahead::{self, BASE, PLACE, PROCESSES, SIGNAL, THREADS};
+use super::ahead::{self, BASE, PROCESSES, SIGNAL, THREADS};
 use super::columns::{Hop, load, path, untrusted};
 use super::sweep::VISITED;
 use crate::asm::{AluOp, Asm, Cond, Label, R0, R1, R2, R6, R7, Reg, Size};
@@ -67,7 +67,7 @@ pub(super) fn walk(
     asm.bind(end);
     // Each thread has been noted, which has counted it.
     asm.load_data(R7, ".bss", BASE);
-    asm.load(Size::Dw, R1, R7, PLACE);
+    ahead::count(asm);
     asm.load_data(R2, ".bss", stats);
     asm.store(Size::Dw, R2, VISITED, R1);
 }
