@@ -8,6 +8,7 @@ pub mod ahead;
 mod classic;
 pub mod columns;
 mod groups;
+mod helper;
 pub mod kernel_types;
 mod lines;
 mod lists;

@@ -39,7 +39,7 @@ use kernel_vm::schema::Table;
 
 use super::columns::TASK;
 use super::resident::{self, PERIOD, TICKS};
-use super::sweep::{Names, stack_address};
+use super::sweep::Names;
 use crate::asm::{
     AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, Size,
 };
@@ -48,15 +48,11 @@ use crate::hir::Filter;
 use crate::object::{
     DataType, Map, MapKind, Member, Program, ProgramSection, StructType, Subprogram,
 };
+use crate::target::bpf::helper::{self, stack_address};
 use steps::{
     Ends, ask_budget, climb, count, differs, member, now, require, write_evidence, write_mark,
 };
 
-const HELPER_MAP_LOOKUP: i32 = 1;
-const HELPER_PROBE_READ_KERNEL: i32 = 113;
-const HELPER_RINGBUF_OUTPUT: i32 = 130;
-const HELPER_TASK_STORAGE_GET: i32 = 156;
-const HELPER_CURRENT_TASK: i32 = 158;
 /// `BPF_LOCAL_STORAGE_GET_F_CREATE`
 const STORAGE_CREATE: i64 = 1;
 /// `BPF_RB_NO_WAKEUP`: the end of the sweep wakes.
@@ -262,7 +258,7 @@ impl Acting {
         asm.mov(R2, R6);
         asm.load_imm(R3, 0);
         asm.load_imm(R4, STORAGE_CREATE);
-        asm.call_helper(HELPER_TASK_STORAGE_GET);
+        asm.call_helper(helper::TASK_STORAGE_GET);
         asm.jump_if_imm(Cond::Eq, R0, 0, ends.out);
         asm.mov(R8, R0);
         now(asm, names, R2);
@@ -322,18 +318,18 @@ impl Acting {
     fn look_up(&self, asm: &mut Asm, map: &str, key: i32, missing: Label) {
         asm.store_imm(Size::W, FP, KEY, key);
         asm.load_map(R1, &self.name(map));
-        stack_address(asm, R2, KEY.into());
-        asm.call_helper(HELPER_MAP_LOOKUP);
+        stack_address(asm, R2, KEY);
+        asm.call_helper(helper::MAP_LOOKUP);
         asm.jump_if_imm(Cond::Eq, R0, 0, missing);
     }
 
     /// Goes on if no rail forbids an act on the task.
     fn ask_rails(&self, asm: &mut Asm, ends: &Ends) {
-        stack_address(asm, R1, COMM.into());
+        stack_address(asm, R1, COMM);
         asm.load_imm(R2, RAIL_NAME_BYTES as i64);
         asm.mov(R3, R6);
         asm.add_field_offset(R3, member("comm"));
-        asm.call_helper(HELPER_PROBE_READ_KERNEL);
+        asm.call_helper(helper::PROBE_READ_KERNEL);
         asm.jump_if_imm(Cond::Ne, R0, 0, ends.out);
         self.look_up(asm, "rails", 0, ends.out);
         asm.load_field(Size::W, R1, R6, member("flags"));
@@ -406,13 +402,13 @@ impl Acting {
         asm.load_data(R7, ".bss", names.resident);
         asm.load(Size::Dw, R1, R7, PERIOD);
         asm.jump_if_imm(Cond::Eq, R1, 0, withdrawn);
-        asm.call_helper(HELPER_CURRENT_TASK);
+        asm.call_helper(helper::CURRENT_TASK);
         asm.mov(R8, R0);
         asm.load_map(R1, &self.name("climb"));
         asm.mov(R2, R8);
         asm.load_imm(R3, 0);
         asm.load_imm(R4, 0);
-        asm.call_helper(HELPER_TASK_STORAGE_GET);
+        asm.call_helper(helper::TASK_STORAGE_GET);
         asm.jump_if_imm(Cond::Eq, R0, 0, withdrawn);
         asm.load(Size::Dw, R1, R0, TICK);
         asm.load(Size::Dw, R2, R7, TICKS);

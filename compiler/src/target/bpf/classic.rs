@@ -23,10 +23,11 @@ use super::columns::{self, CONTEXT, Columns, Moment, TASK};
 use super::lines::TAKEN;
 use super::reader;
 use super::row::Row;
-use super::sweep::{self, BUSY_FLAG, HELPER_KTIME_GET_BOOT_NS, Names, VISITED, Way};
+use super::sweep::{self, BUSY_FLAG, Names, VISITED, Way};
 use crate::asm::{AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R6, R7, Size};
 use crate::code::{Code, FieldPath};
 use crate::object::{Program, ProgramSection};
+use crate::target::bpf::helper;
 
 /// Of every context: `meta` and `task`.
 const META: i16 = 0;
@@ -119,7 +120,7 @@ fn take_turn(asm: &mut Asm, names: &Names<'_>, taken: Label) {
     asm.load_imm(R0, 0);
     asm.atomic_cmpxchg(R6, BUSY_FLAG, R1);
     asm.jump_if_imm(Cond::Eq, R0, 0, ours);
-    asm.call_helper(HELPER_KTIME_GET_BOOT_NS);
+    asm.call_helper(helper::KTIME_GET_BOOT_NS);
     names.lines.load_area(asm, R1);
     asm.load(Size::Dw, R1, R1, TAKEN);
     // It has only just been taken.
@@ -129,7 +130,7 @@ fn take_turn(asm: &mut Asm, names: &Names<'_>, taken: Label) {
     asm.jump_if(Cond::Sle, R0, R1, taken);
     asm.atomic_xchg(R6, BUSY_FLAG, R7);
     asm.bind(ours);
-    asm.call_helper(HELPER_KTIME_GET_BOOT_NS);
+    asm.call_helper(helper::KTIME_GET_BOOT_NS);
     names.lines.load_area(asm, R1);
     asm.store(Size::Dw, R1, TAKEN, R0);
 }

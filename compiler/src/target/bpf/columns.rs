@@ -18,7 +18,6 @@ mod cputime;
 mod field;
 mod files;
 mod group;
-mod helper;
 mod mappings;
 mod memory;
 mod object;

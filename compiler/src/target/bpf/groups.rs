@@ -8,19 +8,16 @@
 use kernel_vm::abi::{ROW_HEADER_BYTES, ROW_MISSING_OFFSET};
 use kernel_vm::object::{GROUPS_MAX, Merge};
 
-use super::sweep::{self, Names, Way, stack_address};
+use super::sweep::{self, Names, Way};
 use crate::asm::{AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R4, R5, R6, Reg, Size};
 use crate::lir::Op;
 use crate::lower::Body;
 use crate::object::{DataType, Map, MapKind, Subprogram};
 use crate::plan::{Cell, GroupPlan, Plan};
 use crate::regalloc::allocate;
+use crate::target::bpf::helper::{self, stack_address};
 use crate::target::encode::{Hooks, encode};
 
-const HELPER_MAP_LOOKUP: i32 = 1;
-const HELPER_MAP_UPDATE: i32 = 2;
-const HELPER_MAP_DELETE: i32 = 3;
-const HELPER_FOR_EACH_MAP_ELEM: i32 = 164;
 /// `BPF_NOEXIST`
 const IF_NEW: i64 = 1;
 /// `BPF_F_NO_PREALLOC`
@@ -99,13 +96,13 @@ impl<'a> Groups<'a> {
         let (known, done) = (asm.label(), asm.label());
         asm.load_map(R1, &self.groups_map());
         stack_address(asm, R2, row + KEY);
-        asm.call_helper(HELPER_MAP_LOOKUP);
+        asm.call_helper(helper::MAP_LOOKUP);
         asm.jump_if_imm(Cond::Ne, R0, 0, known);
         asm.load_map(R1, &self.groups_map());
         stack_address(asm, R2, row + KEY);
         stack_address(asm, R3, row);
         asm.load_imm(R4, IF_NEW);
-        asm.call_helper(HELPER_MAP_UPDATE);
+        asm.call_helper(helper::MAP_UPDATE);
         asm.jump_if_imm(Cond::Eq, R0, 0, done);
         sweep::count_dropped(asm, stats);
         asm.jump(done);
@@ -131,7 +128,7 @@ impl<'a> Groups<'a> {
         stack_address(asm, R2, self.buffer);
         asm.mov(R3, R2);
         asm.load_imm(R4, IF_NEW);
-        asm.call_helper(HELPER_MAP_UPDATE);
+        asm.call_helper(helper::MAP_UPDATE);
         asm.store_imm(Size::Dw, FP, at as i16, 1);
         asm.jump_if_imm(Cond::Eq, R0, 0, new);
         asm.store_imm(Size::Dw, FP, at as i16, 0);
@@ -181,7 +178,7 @@ impl<'a> Groups<'a> {
         for (bit, _) in distinct(self.plan) {
             let mut asm = Asm::new();
             asm.load_map(R1, &self.distinct_map(bit));
-            asm.call_helper(HELPER_MAP_DELETE);
+            asm.call_helper(helper::MAP_DELETE);
             asm.load_imm(R0, 0);
             asm.exit();
             all.push(Subprogram { name: self.forget_symbol(bit), code: asm.finish()? });
@@ -199,11 +196,11 @@ fn for_each(asm: &mut Asm, map: &str, function: &str, context: Option<i16>) {
     asm.load_map(R1, map);
     asm.load_subprog(R2, function);
     match context {
-        Some(offset) => stack_address(asm, R3, offset.into()),
+        Some(offset) => stack_address(asm, R3, offset),
         None => asm.load_imm(R3, 0),
     }
     asm.load_imm(R4, 0);
-    asm.call_helper(HELPER_FOR_EACH_MAP_ELEM);
+    asm.call_helper(helper::FOR_EACH_MAP_ELEM);
 }
 
 /// Adds the cell of the row on the stack to that of the group at `r0`.
@@ -299,7 +296,7 @@ impl Hooks for GroupHooks<'_> {
         asm.load_map(R1, &self.groups.groups_map());
         asm.mov(R2, R6);
         asm.alu_imm(AluOp::Add, R2, KEY);
-        asm.call_helper(HELPER_MAP_DELETE);
+        asm.call_helper(helper::MAP_DELETE);
         asm.load_imm(R0, 0);
         asm.exit();
     }

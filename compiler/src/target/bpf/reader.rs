@@ -17,14 +17,13 @@ use kernel_vm::abi::SWEEP_END_BYTES;
 use kernel_vm::schema::{Type, Unit};
 
 use super::lines::{self, PRIVILEGED, USED};
-use super::sweep::{Names, Way, stack_address};
+use super::sweep::{Names, Way};
 use crate::asm::{AluOp, Asm, Cond, FP, Label, R0, R1, R2, R3, R7, Size};
 use crate::code::FieldPath;
 use crate::object::{DataType, Scratch};
 use crate::plan::Plan;
+use crate::target::bpf::helper::{self, stack_address};
 
-const HELPER_SEQ_WRITE: i32 = 127;
-const HELPER_CURRENT_TASK: i32 = 158;
 /// Bytes that one call may put into the file that is read, less one.
 const OUTPUT_BYTES: u32 = (32 << 10) - 1;
 /// CAP_SYS_ADMIN and CAP_PERFMON, the ones that let a task trace the kernel.
@@ -62,7 +61,7 @@ pub(super) fn begin(asm: &mut Asm, names: &Names<'_>, plan: &Plan) {
     }
     let done = asm.label();
     asm.store_imm(Size::Dw, R7, PRIVILEGED, 0);
-    asm.call_helper(HELPER_CURRENT_TASK);
+    asm.call_helper(helper::CURRENT_TASK);
     asm.mov(R1, R0);
     // Where there is no trust in pointers, there is none to lose.
     if names.way == Way::Read {
@@ -137,7 +136,7 @@ fn take_room(asm: &mut Asm, names: &Names<'_>, most: u32, full: Label) {
 /// Writes `r3` bytes at `r2`.
 fn write(asm: &mut Asm, names: &Names<'_>) {
     asm.load(Size::Dw, R1, FP, names.output);
-    asm.call_helper(HELPER_SEQ_WRITE);
+    asm.call_helper(helper::SEQ_WRITE);
 }
 
 /// `r0 =` whether lines are wanted. Loses `r1`.
@@ -175,8 +174,8 @@ pub(super) fn busy(asm: &mut Asm, names: &Names<'_>) {
         asm.load_imm(R0, lines::text_word(bytes));
         asm.store(Size::Dw, FP, offset, R0);
     }
-    stack_address(asm, R2, AT.into());
+    stack_address(asm, R2, AT);
     asm.load_imm(R3, BUSY.len() as i64);
-    asm.call_helper(HELPER_SEQ_WRITE);
+    asm.call_helper(helper::SEQ_WRITE);
     asm.bind(silent);
 }

@@ -21,15 +21,8 @@ use crate::code::Code;
 use crate::object::{
     DataType, Map, MapKind, Member, Program, ProgramSection, Scratch, StructType, Subprogram,
 };
+use crate::target::bpf::helper::{self, stack_address};
 
-const HELPER_MAP_LOOKUP: i32 = 1;
-const HELPER_KTIME_GET_BOOT_NS: i32 = 125;
-const HELPER_RINGBUF_OUTPUT: i32 = 130;
-pub(super) const HELPER_RINGBUF_QUERY: i32 = 134;
-const HELPER_TIMER_INIT: i32 = 169;
-const HELPER_TIMER_SET_CALLBACK: i32 = 170;
-const HELPER_TIMER_START: i32 = 171;
-const HELPER_TIMER_CANCEL: i32 = 172;
 /// `BPF_RB_AVAIL_DATA` and `BPF_RB_RING_SIZE`
 pub(super) const QUERY_USED: i64 = 0;
 pub(super) const QUERY_SIZE: i64 = 1;
@@ -152,8 +145,8 @@ fn find_value(asm: &mut Asm, filter: &str) {
     let found = asm.label();
     asm.store_imm(Size::W, FP, -4, 0);
     asm.load_map(R1, &timer_map(filter));
-    sweep::stack_address(asm, R2, -4);
-    asm.call_helper(HELPER_MAP_LOOKUP);
+    stack_address(asm, R2, -4);
+    asm.call_helper(helper::MAP_LOOKUP);
     asm.jump_if_imm(Cond::Ne, R0, 0, found);
     asm.load_imm(R0, -ENOENT);
     asm.exit();
@@ -171,11 +164,11 @@ pub(super) fn start(filter: &str, work: &str, names: &Names<'_>) -> Result<Code,
     asm.mov(R1, R6);
     asm.load_map(R2, &timer_map(filter));
     asm.load_imm(R3, CLOCK);
-    asm.call_helper(HELPER_TIMER_INIT);
+    asm.call_helper(helper::TIMER_INIT);
     asm.jump_if_imm(Cond::Ne, R0, 0, failed);
     asm.mov(R1, R6);
     asm.load_subprog(R2, &tick_symbol(filter));
-    asm.call_helper(HELPER_TIMER_SET_CALLBACK);
+    asm.call_helper(helper::TIMER_SET_CALLBACK);
     asm.jump_if_imm(Cond::Ne, R0, 0, failed);
     asm.mov(R1, R6);
     asm.alu_imm(AluOp::Add, R1, WORK);
@@ -192,13 +185,13 @@ pub(super) fn start(filter: &str, work: &str, names: &Names<'_>) -> Result<Code,
     asm.jump_if_imm(Cond::Ne, R0, 0, failed);
     asm.load_data(R7, ".bss", names.resident);
     asm.store(Size::Dw, R7, PERIOD, R8);
-    asm.call_helper(HELPER_KTIME_GET_BOOT_NS);
+    asm.call_helper(helper::KTIME_GET_BOOT_NS);
     asm.alu(AluOp::Add, R0, R9);
     asm.store(Size::Dw, R7, DUE, R0);
     asm.mov(R1, R6);
     asm.mov(R2, R0);
     asm.load_imm(R3, ABSOLUTE);
-    asm.call_helper(HELPER_TIMER_START);
+    asm.call_helper(helper::TIMER_START);
     asm.bind(failed);
     asm.exit();
     asm.finish()
@@ -212,7 +205,7 @@ fn stop(filter: &str, names: &Names<'_>) -> Result<Code, JumpTooFar> {
     asm.store_imm(Size::Dw, R7, PERIOD, 0);
     find_value(&mut asm, filter);
     asm.mov(R1, R6);
-    asm.call_helper(HELPER_TIMER_CANCEL);
+    asm.call_helper(helper::TIMER_CANCEL);
     wake(&mut asm, names);
     asm.load_imm(R0, 0);
     asm.exit();
@@ -231,7 +224,7 @@ fn tick(names: &Names<'_>) -> Result<Code, JumpTooFar> {
     asm.alu_imm(AluOp::Add, R1, WORK);
     asm.load_imm(R2, 0);
     asm.call_kfunc("bpf_wq_start");
-    asm.call_helper(HELPER_KTIME_GET_BOOT_NS);
+    asm.call_helper(helper::KTIME_GET_BOOT_NS);
     asm.load(Size::Dw, R2, R7, DUE);
     asm.alu(AluOp::Add, R2, R8);
     asm.jump_if(Cond::Gt, R2, R0, in_time);
@@ -241,7 +234,7 @@ fn tick(names: &Names<'_>) -> Result<Code, JumpTooFar> {
     asm.store(Size::Dw, R7, DUE, R2);
     asm.mov(R1, R6);
     asm.load_imm(R3, ABSOLUTE);
-    asm.call_helper(HELPER_TIMER_START);
+    asm.call_helper(helper::TIMER_START);
     asm.bind(stopped);
     asm.load_imm(R0, 0);
     asm.exit();
@@ -258,11 +251,11 @@ pub(super) fn begin(asm: &mut Asm, names: &Names<'_>) {
     asm.store(Size::Dw, R7, BEFORE, R0);
     asm.load_map(R1, names.records);
     asm.load_imm(R2, QUERY_SIZE);
-    asm.call_helper(HELPER_RINGBUF_QUERY);
+    asm.call_helper(helper::RINGBUF_QUERY);
     asm.mov(R8, R0);
     asm.load_map(R1, names.records);
     asm.load_imm(R2, QUERY_USED);
-    asm.call_helper(HELPER_RINGBUF_QUERY);
+    asm.call_helper(helper::RINGBUF_QUERY);
     asm.alu(AluOp::Sub, R8, R0);
     asm.alu_imm(AluOp::Sub, R8, taken.cast_signed());
     asm.store(Size::Dw, R7, ROOM, R8);
@@ -317,5 +310,5 @@ fn wake(asm: &mut Asm, names: &Names<'_>) {
     asm.load_data(R2, ".bss", names.stats);
     asm.load_imm(R3, SWEEP_END_BYTES as i64);
     asm.load_imm(R4, RINGBUF_WAKEUP);
-    asm.call_helper(HELPER_RINGBUF_OUTPUT);
+    asm.call_helper(helper::RINGBUF_OUTPUT);
 }

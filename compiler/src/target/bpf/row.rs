@@ -9,15 +9,15 @@ use kernel_vm::abi::Verdict;
 use kernel_vm::schema::Table;
 
 use super::columns::{Columns, TASK};
-use super::sweep::{Names, count_verdict, emit, load_now, stack_address};
+use super::sweep::{Names, count_verdict, emit, load_now};
 use crate::asm::{Asm, Cond, FP, Label, R0, R1, R2, R3, R4, Reg, Size};
 use crate::lir::Op;
 use crate::lower::Body;
 use crate::plan::Plan;
 use crate::regalloc::{Allocation, allocate};
+use crate::target::bpf::helper::{self, stack_address};
 use crate::target::encode::{Hooks, encode};
 
-const HELPER_TASK_STORAGE_GET: i32 = 156;
 /// `BPF_LOCAL_STORAGE_GET_F_CREATE`
 const STORAGE_CREATE: i64 = 1;
 
@@ -90,7 +90,7 @@ impl Hooks for BpfHooks<'_> {
                 asm.load(Size::Dw, R2, FP, TASK);
                 asm.load_imm(R3, 0);
                 asm.load_imm(R4, STORAGE_CREATE);
-                asm.call_helper(HELPER_TASK_STORAGE_GET);
+                asm.call_helper(helper::TASK_STORAGE_GET);
                 asm.jump_if_imm(Cond::Eq, R0, 0, target());
                 asm.mov(dst, R0);
             }

@@ -19,9 +19,8 @@ use crate::asm::{AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R4, R6
 use crate::code::Code;
 use crate::lir::{Function, Op, VReg};
 use crate::plan::Plan;
+use crate::target::bpf::helper::{self, stack_address};
 
-pub(super) const HELPER_KTIME_GET_BOOT_NS: i32 = 125;
-const HELPER_RINGBUF_OUTPUT: i32 = 130;
 /// `BPF_RB_NO_WAKEUP`: the consumer reads when the sweep has returned.
 const RINGBUF_NO_WAKEUP: i64 = 1;
 /// `BPF_TASK_ITER_ALL_PROCS` and `BPF_TASK_ITER_ALL_THREADS`
@@ -183,7 +182,7 @@ pub(super) fn start(asm: &mut Asm) {
     for counter in [VISITED, MATCHED, UNREADABLE, WARMING, DROPPED] {
         asm.store_imm(Size::Dw, R6, counter, 0);
     }
-    asm.call_helper(HELPER_KTIME_GET_BOOT_NS);
+    asm.call_helper(helper::KTIME_GET_BOOT_NS);
     asm.store(Size::Dw, R6, STARTED, R0);
 }
 
@@ -229,14 +228,7 @@ fn iterate(
     };
     let (again, end) = (asm.label(), asm.label());
     ahead::start(asm);
-    iterator(asm);
-    asm.load_imm(R2, 0);
-    asm.load_imm(R3, flags);
-    asm.call_kfunc("bpf_iter_task_new");
-    // The walk begins at the idle task, which is no process to anybody else.
-    iterator(asm);
-    asm.call_kfunc("bpf_iter_task_next");
-    asm.jump_if_imm(Cond::Eq, R0, 0, end);
+    iterate_from_idle(asm, flags, end);
     asm.bind(again);
     for slot in emptied {
         asm.store_imm(Size::Dw, FP, *slot as i16, 0);
@@ -260,22 +252,27 @@ fn iterate(
 /// [lists] from the idle task, which is what its iterator begins with.
 fn follow(asm: &mut Asm, columns: &Columns, stats: u32, body: impl FnOnce(&mut Asm)) {
     let end = asm.label();
-    iterator(asm);
-    asm.load_imm(R2, 0);
-    asm.load_imm(R3, ITERATE_PROCESSES);
-    asm.call_kfunc("bpf_iter_task_new");
-    iterator(asm);
-    asm.call_kfunc("bpf_iter_task_next");
-    asm.jump_if_imm(Cond::Eq, R0, 0, end);
+    iterate_from_idle(asm, ITERATE_PROCESSES, end);
     lists::walk(asm, &columns.looks_ahead(), &columns.looks_at_processes(), stats, body);
     asm.bind(end);
     iterator(asm);
     asm.call_kfunc("bpf_iter_task_destroy");
 }
 
+/// Makes the iterator and takes from it, to `r0`, where walks begin: the idle task, which is no
+/// process to anybody else. Goes to `end` if there is none.
+fn iterate_from_idle(asm: &mut Asm, flags: i64, end: Label) {
+    iterator(asm);
+    asm.load_imm(R2, 0);
+    asm.load_imm(R3, flags);
+    asm.call_kfunc("bpf_iter_task_new");
+    iterator(asm);
+    asm.call_kfunc("bpf_iter_task_next");
+    asm.jump_if_imm(Cond::Eq, R0, 0, end);
+}
+
 fn iterator(asm: &mut Asm) {
-    asm.mov(R1, FP);
-    asm.alu_imm(AluOp::Add, R1, i32::from(ITERATOR));
+    stack_address(asm, R1, ITERATOR);
 }
 
 /// Adds one to a counter. Plain loads and stores do: `busy` keeps others away.
@@ -288,7 +285,7 @@ pub(super) fn count(asm: &mut Asm, stats: u32, counter: i16) {
 
 /// The end of a program that made a sweep.
 pub(super) fn finish(asm: &mut Asm, names: &Names<'_>) {
-    asm.call_helper(HELPER_KTIME_GET_BOOT_NS);
+    asm.call_helper(helper::KTIME_GET_BOOT_NS);
     asm.load_data(R1, ".bss", names.stats);
     asm.load(Size::Dw, R2, R1, STARTED);
     asm.alu(AluOp::Sub, R0, R2);
@@ -322,12 +319,6 @@ pub(super) fn leave(asm: &mut Asm) {
     asm.exit();
 }
 
-/// `dst = ` the address of this offset from the frame pointer.
-pub(super) fn stack_address(asm: &mut Asm, dst: Reg, offset: i32) {
-    asm.mov(dst, FP);
-    asm.alu_imm(AluOp::Add, dst, offset);
-}
-
 /// Hands the record at `record` on the stack to the consumer.
 pub(super) fn emit(asm: &mut Asm, names: &Names<'_>, plan: &Plan, record: i32) {
     let size = plan.record_size;
@@ -341,7 +332,7 @@ pub(super) fn emit(asm: &mut Asm, names: &Names<'_>, plan: &Plan, record: i32) {
             stack_address(asm, R2, record);
             asm.load_imm(R3, i64::from(size));
             asm.load_imm(R4, RINGBUF_NO_WAKEUP);
-            asm.call_helper(HELPER_RINGBUF_OUTPUT);
+            asm.call_helper(helper::RINGBUF_OUTPUT);
         }
         Way::Read | Way::ClassicRead => reader::emit(asm, names, plan, record, full),
     }

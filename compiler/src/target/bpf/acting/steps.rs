@@ -9,14 +9,15 @@ use kernel_vm::abi::{
     ACT_BUDGET, ACT_MARK_BYTES, ACT_SLOTS, ActOutcome, RAIL_NAME_BYTES, RailName, SWEEP_END_BYTES,
 };
 
-use super::super::resident::{self, HELPER_RINGBUF_QUERY, QUERY_SIZE, QUERY_USED, room_of};
-use super::super::sweep::{Names, stack_address};
+use super::super::resident::{self, QUERY_SIZE, QUERY_USED, room_of};
+use super::super::sweep::Names;
 use super::{
-    COMM, DETAIL, GRANTED, HELPER_RINGBUF_OUTPUT, MARK, NEWEST, NEXT, OUTCOME, RECORD, REFUSED,
-    RINGBUF_NO_WAKEUP, RUNG, SAID, SILENT, SPENT, STARTED, WROTE,
+    COMM, DETAIL, GRANTED, MARK, NEWEST, NEXT, OUTCOME, RECORD, REFUSED, RINGBUF_NO_WAKEUP, RUNG,
+    SAID, SILENT, SPENT, STARTED, WROTE,
 };
 use crate::asm::{AluOp, Asm, Cond, FP, Label, R0, R1, R2, R3, R4, R7, R8, R9, Reg, Size};
 use crate::code::{FieldPath, RelocKind};
+use crate::target::bpf::helper::{self, stack_address};
 
 /// Where `rungs_F` ends.
 pub(super) struct Ends {
@@ -85,7 +86,7 @@ pub(super) fn write_evidence(asm: &mut Asm, names: &Names<'_>, record_size: u32,
     for what in [QUERY_SIZE, QUERY_USED] {
         asm.load_map(R1, names.records);
         asm.load_imm(R2, what);
-        asm.call_helper(HELPER_RINGBUF_QUERY);
+        asm.call_helper(helper::RINGBUF_QUERY);
         if what == QUERY_SIZE {
             asm.store(Size::Dw, FP, NEWEST, R0);
         }
@@ -103,7 +104,7 @@ pub(super) fn write_evidence(asm: &mut Asm, names: &Names<'_>, record_size: u32,
     asm.load(Size::Dw, R2, FP, RECORD);
     asm.load_imm(R3, record_size.into());
     asm.load_imm(R4, RINGBUF_NO_WAKEUP);
-    asm.call_helper(HELPER_RINGBUF_OUTPUT);
+    asm.call_helper(helper::RINGBUF_OUTPUT);
     asm.jump_if_imm(Cond::Ne, R0, 0, ends.silent);
     resident::count_emitted(asm, names);
     asm.store_imm(Size::Dw, FP, WROTE, 1);
@@ -149,10 +150,10 @@ pub(super) fn differs(asm: &mut Asm, at: usize) {
 /// `r0 =` 0 once the mark is in the ring buffer. Its room was taken before.
 pub(super) fn write_mark(asm: &mut Asm, names: &Names<'_>) {
     asm.load_map(R1, names.records);
-    stack_address(asm, R2, MARK.into());
+    stack_address(asm, R2, MARK);
     asm.load_imm(R3, ACT_MARK_BYTES as i64);
     asm.load_imm(R4, RINGBUF_NO_WAKEUP);
-    asm.call_helper(HELPER_RINGBUF_OUTPUT);
+    asm.call_helper(helper::RINGBUF_OUTPUT);
 }
 
 /// Adds one to a counter of the slot in `slot`: the sweep and a process may do so at once.

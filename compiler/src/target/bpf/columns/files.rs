@@ -6,11 +6,11 @@
 use super::Columns;
 use super::field::{self, Hop};
 use super::group::{self, Group};
-use super::helper::{PROBE_READ_KERNEL, call_loop_of_r1, stack_address};
 use crate::asm::{
     AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, Reg, Size,
 };
 use crate::object::Subprogram;
+use crate::target::bpf::helper::{PROBE_READ_KERNEL, call_loop_of_r1, stack_address};
 
 // Words of the group's results.
 const COUNT: u32 = 0;

@@ -12,15 +12,15 @@ use kernel_vm::schema::EnumKind;
 
 use super::field::{self, Hop};
 use super::group::{self, Group};
-use super::helper::{
-    FOR_EACH_MAP_ELEM, MAP_DELETE, MAP_LOOKUP, MAP_UPDATE, UPDATE_IF_ABSENT, stack_address,
-};
 use super::{CONTEXT, Columns, Moment, Pass, skip_threads};
 use super::{object, rows};
 use crate::asm::{
     AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R4, R6, R7, R8, R9, Reg, Size,
 };
 use crate::object::{DataType, Map, MapKind, ProgramSection, Subprogram};
+use crate::target::bpf::helper::{
+    FOR_EACH_MAP_ELEM, MAP_DELETE, MAP_LOOKUP, MAP_UPDATE, UPDATE_IF_ABSENT, stack_address,
+};
 
 // Bits of `vm_flags`.
 pub(super) const READ: i32 = 1;

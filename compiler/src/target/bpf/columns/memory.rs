@@ -11,14 +11,14 @@
 use super::Columns;
 use super::field::{self, Hop};
 use super::group::{self, Group};
-use super::helper::{
-    MAP_LOOKUP_PERCPU, PROBE_READ_KERNEL, call_loop, call_loop_of_r1, stack_address,
-};
 use super::paths::Adjust;
 use crate::asm::{
     AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R6, R7, R8, R9, Reg, Size,
 };
 use crate::object::{DataType, Map, MapKind, Subprogram};
+use crate::target::bpf::helper::{
+    MAP_LOOKUP_PERCPU, PROBE_READ_KERNEL, call_loop, call_loop_of_r1, stack_address,
+};
 
 /// `MM_FILEPAGES`
 pub(super) const FILE: u32 = 0;

@@ -9,11 +9,11 @@ use kernel_vm::schema::{EnumKind, Table};
 
 use super::field;
 use super::group::{self, Group};
-use super::helper::{PROBE_READ_KERNEL, stack_address};
 use super::rows;
 use super::{Columns, WALK};
 use crate::asm::{AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R6, R7, R8, R9, Size};
 use crate::object::Subprogram;
+use crate::target::bpf::helper::{PROBE_READ_KERNEL, PROBE_READ_KERNEL_STR, stack_address};
 
 // Words that the function fills, from the start of the object's words.
 pub(super) const DEVICE: u32 = 0;
@@ -28,8 +28,6 @@ const NAME: u32 = 7;
 /// How many words those are.
 pub(super) const WORDS: u32 = 8;
 
-/// `bpf_probe_read_kernel_str(to, bytes, from)`
-const PROBE_READ_KERNEL_STR: i32 = 115;
 /// Bytes of a name, the closing zero included.
 const NAME_BYTES: i16 = 64;
 

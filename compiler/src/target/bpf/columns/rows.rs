@@ -14,7 +14,6 @@ use kernel_vm::schema::Table;
 
 use super::field::{self, Hop};
 use super::group::{self, Group};
-use super::helper::{PROBE_READ_KERNEL, stack_address};
 use super::object::Filler;
 use super::paths::Found;
 use super::values::RowValue;
@@ -23,6 +22,7 @@ use crate::asm::{
     AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R4, R6, R7, R8, R9, Size,
 };
 use crate::object::Subprogram;
+use crate::target::bpf::helper::{PROBE_READ_KERNEL, stack_address};
 
 /// Words of the row's block, after its status: first what the walk leaves.
 pub(super) const FILE: u32 = 0;

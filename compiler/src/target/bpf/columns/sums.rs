@@ -7,11 +7,11 @@
 use super::super::ahead::{self, List, SIGNAL, Sights};
 use super::field::{self, Hop};
 use super::group::Group;
-use super::helper::{PROBE_READ_KERNEL, call_loop_of_r1, stack_address};
 use super::paths::Found;
 use super::{Columns, group};
 use crate::asm::{AluOp, Asm, Cond, FP, JumpTooFar, R0, R1, R2, R3, R6, R7, R8, R9, Reg, Size};
 use crate::object::Subprogram;
+use crate::target::bpf::helper::{PROBE_READ_KERNEL, call_loop_of_r1, stack_address};
 
 /// A counter that threads have and that `signal` keeps for the dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

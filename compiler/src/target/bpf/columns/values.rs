@@ -3,11 +3,11 @@
 
 use super::Columns;
 use super::group::{self, Group};
-use super::helper::PROBE_READ_KERNEL;
 use super::mappings::{EXECUTE, MAY_SHARE, READ, WRITE};
 use super::object;
 use super::rows;
 use crate::asm::{AluOp, Asm, Cond, R0, R1, R2, R3, Reg, Size};
+use crate::target::bpf::helper::PROBE_READ_KERNEL;
 
 /// What of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -39,10 +39,10 @@ use kernel_vm::schema::EnumKind;
 use super::Columns;
 use super::field;
 use super::group::{self, Group};
-use super::helper::{MAP_LOOKUP, increment, stack_address};
 use super::object::value;
 use crate::asm::{AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R6, R7, R8, Reg, Size};
 use crate::object::{DataType, Map, MapKind, Subprogram};
+use crate::target::bpf::helper::{MAP_LOOKUP, increment, stack_address};
 
 /// Threads that may wait for locks at one time. More are counted as dropped.
 const CANDIDATES_MAX: u32 = 16_384;

@@ -4,7 +4,6 @@ use super::super::super::ahead;
 use super::super::Columns;
 use super::super::field::{self, Hop};
 use super::super::group;
-use super::super::helper::stack_address;
 use super::candidate as at;
 use super::lock::{BELOW_CEILING, CONTENDED, LOCK_PI};
 use super::{COUNT, THREADS, add, block, candidate, count_dropped, inner_id};
@@ -12,9 +11,8 @@ use crate::asm::{
     AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R6, R7, R8, R9, Reg, Size,
 };
 use crate::object::Subprogram;
+use crate::target::bpf::helper::{TASK_PT_REGS, stack_address};
 
-/// `bpf_task_pt_regs(task)`
-const TASK_PT_REGS: i32 = 175;
 /// `BPF_TASK_ITER_ALL_THREADS`
 const ALL_THREADS: i64 = 1;
 /// `TASK_INTERRUPTIBLE | TASK_UNINTERRUPTIBLE`

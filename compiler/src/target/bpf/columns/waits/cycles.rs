@@ -7,12 +7,12 @@
 
 use super::super::Columns;
 use super::super::group;
-use super::super::helper::{call_loop_of_r1, increment};
 use super::candidate as at;
 use super::graph::{enter, subprogram};
 use super::{COUNT, CURRENT, LENGTH, MET, SMALLEST, WALK, add, block, candidate_before, ends};
 use crate::asm::{Asm, Cond, JumpTooFar, Label, R0, R1, R2, R6, R7, R8, Size};
 use crate::object::Subprogram;
+use crate::target::bpf::helper::{call_loop_of_r1, increment};
 
 /// `u64 colour(candidate)`: follows the owners from here.
 pub(super) fn colour(columns: &Columns) -> Result<Subprogram, JumpTooFar> {

@@ -3,9 +3,6 @@
 use super::super::super::ahead;
 use super::super::field::{self, Hop};
 use super::super::group;
-use super::super::helper::{
-    MAP_DELETE, MAP_UPDATE, UPDATE_IF_ABSENT, call_loop_of_r1, increment, stack_address,
-};
 use super::super::{Columns, untrusted};
 use super::candidate as at;
 use super::cycles;
@@ -15,6 +12,9 @@ use super::{
 };
 use crate::asm::{Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R4, R6, R7, R8, R9, Size};
 use crate::object::Subprogram;
+use crate::target::bpf::helper::{
+    MAP_DELETE, MAP_UPDATE, UPDATE_IF_ABSENT, call_loop_of_r1, increment, stack_address,
+};
 
 // The stack of the functions that use nodes.
 const KEY: i16 = -KEY_BYTES;

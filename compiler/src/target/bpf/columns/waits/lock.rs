@@ -15,16 +15,13 @@
 //! points to it or to its kind. See [`refused`].
 
 use super::super::Columns;
-use super::super::helper::stack_address;
 use super::candidate::{EXPECTED, FUTEX, IS_32, LOCK, OPERATION, PARKED, SHARED};
 use super::refused::{self, Width};
 use crate::asm::{
     AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, Reg, Size,
 };
 use crate::object::Subprogram;
-
-/// `bpf_copy_from_user_task(to, bytes, from, task, flags)`
-const COPY_FROM_USER_TASK: i32 = 191;
+use crate::target::bpf::helper::{COPY_FROM_USER_TASK, stack_address};
 
 /// `FUTEX_LOCK_PI` and `FUTEX_LOCK_PI2`
 pub(super) const LOCK_PI: [i32; 2] = [6, 13];

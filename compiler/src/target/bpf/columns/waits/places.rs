@@ -14,9 +14,6 @@
 //!
 //! **Invariant**: as in [`sharers`]; a lock that was found in no mapping is unknown.
 
-use super::super::helper::{
-    FOR_EACH_MAP_ELEM, MAP_DELETE, MAP_LOOKUP, MAP_UPDATE, increment, stack_address,
-};
 use super::super::{CONTEXT, Columns, Moment, field, group};
 use super::candidate as at;
 use super::cycles::{current, follow};
@@ -27,9 +24,9 @@ use super::{
 };
 use crate::asm::{Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R4, R6, R7, R8, R9, Size};
 use crate::object::{DataType, Map, MapKind, Subprogram};
-
-/// `bpf_get_current_task_btf()`
-const CURRENT_TASK: i32 = 158;
+use crate::target::bpf::helper::{
+    CURRENT_TASK, FOR_EACH_MAP_ELEM, MAP_DELETE, MAP_LOOKUP, MAP_UPDATE, increment, stack_address,
+};
 
 const KEY: i16 = -KEY_BYTES;
 const NODE: i16 = KEY - node::BYTES;

@@ -8,7 +8,6 @@
 //! bpf_loop calls for each place.
 
 use super::super::Columns;
-use super::super::helper::{LOOP, stack_address};
 use super::candidate::{FUTEX, INNER_TID, LOCK, REGISTERS, SHARED, STACK};
 use super::lock::{
     BUFFER, KIND_BITS, KIND_INHERIT, KIND_SHARED, LOWEST_ADDRESS, MUSL_INHERIT, NEIGHBOUR,
@@ -20,6 +19,7 @@ use crate::asm::{
     AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R4, R6, R7, R8, R9, Size,
 };
 use crate::object::Subprogram;
+use crate::target::bpf::helper::{LOOP, stack_address};
 
 /// Of which programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
