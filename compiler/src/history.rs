@@ -201,7 +201,7 @@ pub(crate) fn shifted(f: &mut Function, (low, high): (VReg, VReg), shift: VReg) 
 }
 
 /// Not 0 if a variance has more than 62 bits.
-fn above_word(f: &mut Function, (low, high): (VReg, VReg)) -> VReg {
+pub(crate) fn above_word(f: &mut Function, (low, high): (VReg, VReg)) -> VReg {
     let above = f.alu(AluOp::Rsh, low, 62);
     f.alu(AluOp::Or, above, high)
 }

@@ -192,17 +192,11 @@ impl ActOutcome {
     }
 }
 
-/// One of the last acts of a filter that acts from the kernel, and a share of its counters: an
-/// element of the map that versions of the filter hand on, [`ACT_SLOTS`] of them.
+/// What has become of the acts of a filter that acts from the kernel, and of those whose place it
+/// took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
-pub struct ActSlot {
-    /// The kernel's `struct bpf_task_work`.
-    pub work: u64,
-    /// The signal that is to be sent.
-    pub signal: u64,
-    /// CLOCK_BOOTTIME when the act was granted, in nanoseconds; 0 before the first.
-    pub granted_ns: u64,
+pub struct ActCounts {
     /// Signals that were sent.
     pub sent: u64,
     /// Acts that the kernel did not take.
@@ -216,6 +210,21 @@ pub struct ActSlot {
     pub spent: u64,
     /// Sweeps in which a rung was held back because its evidence found no room.
     pub silent: u64,
+}
+
+/// One of the last acts of a filter that acts from the kernel, and a share of its counters: an
+/// element of the map that versions of the filter hand on, [`ACT_SLOTS`] of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct ActSlot {
+    /// The kernel's `struct bpf_task_work`.
+    pub work: u64,
+    /// The signal that is to be sent.
+    pub signal: u64,
+    /// CLOCK_BOOTTIME when the act was granted, in nanoseconds; 0 before the first.
+    pub granted_ns: u64,
+    /// Its share of the counters.
+    pub counts: ActCounts,
 }
 
 /// Bytes of [`ActSlot`].

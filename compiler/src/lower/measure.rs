@@ -12,11 +12,11 @@ use super::history::Moments;
 use super::{Lower, Unknown};
 use crate::arith::{Range, Val};
 use crate::hir::{CompareOp, ExprId, ExprKind, HistoryFn};
-use crate::history::{root_shift, shifted};
+use crate::history::{above_word, root_shift, shifted};
 use crate::lir::{AluOp, Cond, Op, Place, VReg};
 
 /// The root of what is left of a variance has no more bits.
-const PART_BITS: i32 = 31;
+const WORD_ROOT_BITS: i32 = 31;
 /// No root has more bits.
 const ROOT_BITS: i32 = 63;
 
@@ -217,9 +217,8 @@ impl Lower<'_> {
     /// leaves out of the variance is left out of both, and then a square is compared.
     fn root_reaches(&mut self, (low, high): (VReg, VReg), least: VReg, ways: &mut Ways) {
         let wide = self.f.place();
-        let above = self.f.alu(AluOp::Rsh, low, 2 * PART_BITS);
-        self.f.alu_into(above, AluOp::Or, above, high);
-        let rest = self.f.alu(AluOp::Rsh, least, PART_BITS);
+        let above = above_word(&mut self.f, (low, high));
+        let rest = self.f.alu(AluOp::Rsh, least, WORD_ROOT_BITS);
         self.branch(Cond::Ne, above, 0, wide);
         self.branch(Cond::Ne, rest, 0, ways.missed);
         let square = self.f.alu(AluOp::Mul, least, least);
@@ -236,7 +235,7 @@ impl Lower<'_> {
         let least = f.alu(AluOp::Add, least, unit);
         f.alu_into(least, AluOp::Sub, least, 1);
         f.alu_into(least, AluOp::Rsh, least, shift);
-        let missed = f.alu(AluOp::Rsh, least, PART_BITS);
+        let missed = f.alu(AluOp::Rsh, least, WORD_ROOT_BITS);
         f.alu_into(least, AluOp::Mul, least, least);
         let left = f.alu(AluOp::Sub, part, least);
         f.alu_into(left, AluOp::Rsh, left, 63);
@@ -248,7 +247,7 @@ impl Lower<'_> {
 
 /// The smallest variance whose root, which leaves low bits out, is `root` at least.
 fn square_of_root(root: i128) -> u128 {
-    let whole = (1 << PART_BITS) - 1;
+    let whole = (1 << WORD_ROOT_BITS) - 1;
     let shift = [0, 16, 32].into_iter().find(|&shift| root <= whole << shift).unwrap_or(32);
     let part = root.unsigned_abs().div_ceil(1 << shift);
     (part * part) << (2 * shift)

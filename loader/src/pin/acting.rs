@@ -13,9 +13,13 @@ use crate::limit::Rails;
 use crate::limit::linux::is_first_pid_namespace;
 use crate::link;
 use crate::sys::{Call, Sys};
-use kernel_vm::abi::{ACT_SLOT_BYTES, ACT_SLOTS, RAIL_NAME_BYTES, RAIL_NAMES, RAIL_PIDS, RailName};
+pub use kernel_vm::abi::ActCounts;
+use kernel_vm::abi::{
+    ACT_SLOT_BYTES, ACT_SLOTS, ActSlot, RAIL_NAME_BYTES, RAIL_NAMES, RAIL_PIDS, RailName,
+};
 use kernel_vm::object::{ActingMeta, FilterMeta, LimitAction, RungMeta};
 use serde::{Deserialize, Serialize};
+use std::mem::offset_of;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Whom the acts of a loaded filter spare.
@@ -31,23 +35,6 @@ impl Spared {
     pub(super) fn of(rails: &Rails) -> Self {
         Self { names: rails.protect.clone(), pids: rails.own_pids.clone() }
     }
-}
-
-/// What has become of the acts of a filter and of those whose place it took.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ActCounts {
-    /// Signals that were sent.
-    pub sent: u64,
-    /// Acts that the kernel did not take.
-    pub failed: u64,
-    /// Acts that were given up, as the process did not match any more or the filter was gone.
-    pub withdrawn: u64,
-    /// Rungs that a rail refused.
-    pub refused: u64,
-    /// Sweeps in which the budget held a rung back.
-    pub spent: u64,
-    /// Sweeps in which a rung was held back because its evidence found no room.
-    pub silent: u64,
 }
 
 /// What is needed to let a filter act.
@@ -220,7 +207,8 @@ impl Pins {
             let lookup = Call::MapLookup { map, key: &key, value: &mut value };
             self.sys.bpf(lookup).map_err(doing())?;
             let (words, _) = value.as_chunks::<8>();
-            let mut counts = words.iter().map(|word| u64::from_ne_bytes(*word)).skip(3);
+            let before = offset_of!(ActSlot, counts) / 8;
+            let mut counts = words.iter().map(|word| u64::from_ne_bytes(*word)).skip(before);
             for count in [
                 &mut all.sent,
                 &mut all.failed,

@@ -93,12 +93,12 @@ const SAID: i16 = offset_of!(Climb, said) as i16;
 
 const SIGNAL: i16 = offset_of!(ActSlot, signal) as i16;
 const GRANTED: i16 = offset_of!(ActSlot, granted_ns) as i16;
-const SENT: i16 = offset_of!(ActSlot, sent) as i16;
-const FAILED: i16 = offset_of!(ActSlot, failed) as i16;
-const WITHDRAWN: i16 = offset_of!(ActSlot, withdrawn) as i16;
-const REFUSED: i16 = offset_of!(ActSlot, refused) as i16;
-const SPENT: i16 = offset_of!(ActSlot, spent) as i16;
-const SILENT: i16 = offset_of!(ActSlot, silent) as i16;
+const SENT: i16 = offset_of!(ActSlot, counts.sent) as i16;
+const FAILED: i16 = offset_of!(ActSlot, counts.failed) as i16;
+const WITHDRAWN: i16 = offset_of!(ActSlot, counts.withdrawn) as i16;
+const REFUSED: i16 = offset_of!(ActSlot, counts.refused) as i16;
+const SPENT: i16 = offset_of!(ActSlot, counts.spent) as i16;
+const SILENT: i16 = offset_of!(ActSlot, counts.silent) as i16;
 const _: () = assert!(offset_of!(ActSlot, work) == 0, "the slot is the address of its work");
 
 const STARTED: i16 = offset_of!(SweepStats, started_ns) as i16;

@@ -27,8 +27,8 @@ const TASKS: u32 = 1 << 14;
 /// Tasks that are looked at side by side: enough to wait for memory seldom, and few enough for
 /// what was fetched to be still there when the walk comes.
 const BATCH: u32 = 32;
-/// Words before the notes: which place is next, in bytes, and whose signals were looked at last. Then those
-/// of [lists](super::lists).
+/// Words before the notes: which place is next, in bytes, and whose signals were looked at last.
+/// Then those of [lists](super::lists).
 const PLACE: i16 = 0;
 const LAST: i16 = 8;
 const NOTES: i16 = 48;
