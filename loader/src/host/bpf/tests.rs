@@ -89,6 +89,23 @@ fn what_old_kernels_have_no_room_for_is_named() {
 }
 
 #[test]
+fn what_old_verifiers_do_not_know_is_named() {
+    for (log, what) in [
+        ("12: (85) call bpf_loop#181\ninvalid func unknown#181\n", "helper `bpf_loop` is missing"),
+        ("invalid func unknown#191\n", "from Linux 5.18 on"),
+        ("invalid func unknown#250\n", "helper 250 is missing"),
+        ("Only fentry/fexit/fmod_ret and lsm programs can be sleepable\n", "who waits for a lock"),
+        ("Sleepable programs can only use preallocated maps\n", "who waits for a lock"),
+    ] {
+        let Some((_, session)) = load(Fake::new().refusing(libc::EINVAL, log)) else { return };
+        let error = session.unwrap_err();
+        assert_eq!(error.class(), ErrorClass::Host, "{error}");
+        assert!(error.to_string().contains(what), "{error}");
+        assert!(error.to_string().contains("--host vm"), "{error}");
+    }
+}
+
+#[test]
 fn a_verifier_that_asks_for_a_capability_is_told_apart() {
     let log = "7: (1d) if r0 == r6 goto pc+1\nR0 pointer comparison prohibited\n";
     let refusing = |capabilities: &str| {
