@@ -2,7 +2,7 @@
 
 use super::field::{self, Hop};
 use super::{Columns, group};
-use crate::asm::{AluOp, Asm, Cond, Label, R0, R6, Reg, Size};
+use crate::asm::{AluOp, Asm, Cond, Label, R0, R2, R3, R4, R6, Reg, Size};
 
 /// Columns with a function of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ impl Special {
                 field::load(asm, dst, R6, ("task_struct", &["thread_pid"]));
                 inner_number(asm, dst, unreadable);
             }
-            Self::Comm => comm(asm, dst),
+            Self::Comm => comm(columns, asm, dst),
             Self::State => state(asm, dst),
             Self::Processor => processor(asm, dst),
             Self::Age => age(columns, asm, dst),
@@ -120,13 +120,45 @@ fn inner_number(asm: &mut Asm, dst: Reg, unreadable: Label) {
     asm.bind(end);
 }
 
-/// The name is padded with zeros by the kernel.
-fn comm(asm: &mut Asm, dst: Reg) {
+/// The name, padded with zeros. The kernel does so from Linux 5.17 on: before, what an earlier
+/// and longer name has left stands behind a name's end (`__set_task_comm` in `fs/exec.c`), and
+/// classic programs may run there.
+fn comm(columns: &Columns, asm: &mut Asm, dst: Reg) {
     const HALVES: [Hop; 2] = [("task_struct", &["comm", "0"]), ("task_struct", &["comm", "8"])];
     for (hop, offset) in HALVES.into_iter().zip([0, 8]) {
         asm.load_field(Size::Dw, R0, R6, field::path(hop));
+        if columns.is_classic() {
+            // What the first half has left in `r3` are the bytes that still count, all or none.
+            if offset > 0 {
+                asm.alu_imm(AluOp::Arsh, R3, 63);
+                asm.alu(AluOp::And, R0, R3);
+            }
+            cut_at_end(asm);
+        }
         asm.store(Size::Dw, dst, offset, R0);
     }
+}
+
+/// Makes the bytes of `r0` from its first zero on, the lowest being the first, all zero; `r3 =`
+/// the mask for that, negative if there is none. Loses `r2` and `r4`.
+fn cut_at_end(asm: &mut Asm) {
+    const LOWEST_BITS: i64 = 0x0101_0101_0101_0101;
+    const HIGHEST_BITS: i64 = LOWEST_BITS << 7;
+    // The lowest bit of `r2` is the highest of the first zero byte.
+    asm.mov(R2, R0);
+    asm.load_imm(R4, LOWEST_BITS);
+    asm.alu(AluOp::Sub, R2, R4);
+    asm.mov(R3, R0);
+    asm.alu_imm(AluOp::Xor, R3, -1);
+    asm.alu(AluOp::And, R2, R3);
+    asm.load_imm(R4, HIGHEST_BITS);
+    asm.alu(AluOp::And, R2, R4);
+    asm.mov(R3, R2);
+    asm.neg(R3);
+    asm.alu(AluOp::And, R3, R2);
+    asm.alu_imm(AluOp::Rsh, R3, 7);
+    asm.alu_imm(AluOp::Sub, R3, 1);
+    asm.alu(AluOp::And, R0, R3);
 }
 
 /// The number of the highest reported bit, as `task_state_index` computes it.
