@@ -46,6 +46,7 @@ const REASONS: &[(&str, &str)] = &[
     // checked engine tells whether rightly.
     ("!read_ok", DEAD),
     ("pointer arithmetic", DEAD),
+    ("pointer prohibited", DEAD),
     ("invalid mem access 'scalar'", DEAD),
     ("invalid read from stack", DEAD),
     ("is not pointing to valid bpf_map", BEFORE),
