@@ -25,11 +25,24 @@ enum kfilter_column { KFILTER_COLUMNS(X) };
 #define KFILTER_NEEDS_WAITS	32	/* whom the thread waits for */
 #define KFILTER_NEEDS_OBJECTS	16	/* and how many objects those are of */
 
+/* What a column is a member of; others take code. */
+enum kfilter_source {
+	KFILTER_FROM_CODE,
+	KFILTER_FROM_TASK,
+	KFILTER_FROM_SIGNAL,
+	KFILTER_FROM_SUMS,
+	KFILTER_FROM_MEMORY,
+};
+
 /* A column of the row and where it stands there. */
 struct kfilter_cell {
 	u16 column;
 	u16 offset;
 	bool is_copied;		/* no integer */
+	u8 source;		/* enum kfilter_source */
+	u8 bytes;		/* of the member that it is */
+	bool is_signed;
+	u32 at;			/* in the source */
 };
 
 /* What a filter remembers of one task. */
@@ -184,6 +197,7 @@ void kfilter_history_free(struct kfilter *kf);
 /* row.c */
 unsigned int kfilter_column_needs(u32 column, u32 table);
 bool kfilter_column_is_copied(u32 column);
+void kfilter_resolve(struct kfilter_cell *cell);
 void kfilter_fill(struct kfilter *kf, struct task_struct *task);
 
 /* process.c */

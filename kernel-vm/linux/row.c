@@ -10,6 +10,7 @@
 #include <linux/sched/prio.h>
 #include <linux/sched/task.h>
 #include <linux/string.h>
+#include <asm/word-at-a-time.h>
 
 #include "kfilter.h"
 
@@ -76,6 +77,75 @@ unsigned int kfilter_column_needs(u32 column, u32 table)
 	}
 }
 
+/* A column that is a member of something, as it stands there. */
+struct member {
+	u8 of;				/* enum kfilter_source */
+	u8 bytes;
+	bool is_signed;
+	u32 at;
+};
+
+#define OF(source, type, column, member) [KFILTER_COLUMN_##column] = {		\
+	.of = KFILTER_FROM_##source, .bytes = sizeof_field(type, member),	\
+	.is_signed = is_signed_type(typeof(((type *)0)->member)),		\
+	.at = offsetof(type, member) }
+#define TASK(column, member) OF(TASK, struct task_struct, column, member)
+#define SIGNAL(column, member) OF(SIGNAL, struct signal_struct, column, member)
+#define SUM(column, member) OF(SUMS, struct kfilter_sums, column, member)
+#define MEMORY(column, member) OF(MEMORY, struct kfilter_memory, column, member)
+
+static const struct member members[] = {
+	TASK(PID, tgid),
+	TASK(TID, pid),
+	TASK(RT_PRIORITY, rt_priority),
+	TASK(POLICY, policy),
+	TASK(START_TIME, start_boottime),
+	SIGNAL(THREADS, nr_threads),
+	SIGNAL(OOM_SCORE_ADJ, oom_score_adj),
+	SUM(CPU_TIME, exec),
+	SUM(MINOR_FAULTS, minor_faults),
+	SUM(MAJOR_FAULTS, major_faults),
+	SUM(VOLUNTARY_SWITCHES, voluntary),
+	SUM(INVOLUNTARY_SWITCHES, involuntary),
+	MEMORY(RSS_ANON, anon),
+	MEMORY(RSS_FILE, file),
+	MEMORY(RSS_SHARED, shared),
+	MEMORY(SWAP, swap),
+	MEMORY(VIRTUAL_SIZE, total),
+	MEMORY(PAGE_TABLES, page_tables),
+	MEMORY(LOCKED, locked),
+	MEMORY(STACK, stack),
+	MEMORY(DATA, data),
+	MEMORY(PEAK_RSS, peak),
+	MEMORY(MAPPINGS, mappings),
+};
+
+/* Where a column comes from, once and for all rows. */
+void kfilter_resolve(struct kfilter_cell *cell)
+{
+	const struct member *member = cell->column < ARRAY_SIZE(members) ?
+		&members[cell->column] : &members[0];
+
+	cell->source = member->of;
+	if (cell->source == KFILTER_FROM_CODE)
+		return;
+	cell->at = member->at;
+	cell->bytes = member->bytes;
+	cell->is_signed = member->is_signed;
+}
+
+/* The number that a member is. */
+static __always_inline s64 read_member(const struct kfilter_cell *cell, const void *of)
+{
+	const void *at = of + cell->at;
+
+	if (cell->bytes == sizeof(u64))
+		return READ_ONCE(*(const u64 *)at);
+	if (cell->bytes == sizeof(u32))
+		return cell->is_signed ? READ_ONCE(*(const s32 *)at) : READ_ONCE(*(const u32 *)at);
+	return cell->is_signed ? READ_ONCE(*(const s16 *)at) : READ_ONCE(*(const u16 *)at);
+}
+
 /* A pid's number in its own namespace, the innermost. */
 static s64 inner_number(const struct pid *pid, bool *missing)
 {
@@ -125,7 +195,7 @@ static s64 share(const struct kfilter_shares *shares, u64 sum, bool *missing)
 /* The same of whom the thread waits for. */
 #define WAIT(row, member) (*missing = !(row)->wait, (row)->wait ? (row)->wait->member : 0)
 
-/* The value of an integer column, or *missing. */
+/* The value of an integer column that takes more than a look, or *missing. */
 static s64 read_column(const struct lookup *row, enum kfilter_column column, bool *missing)
 {
 	const bool has_io = IS_ENABLED(CONFIG_TASK_IO_ACCOUNTING);
@@ -139,8 +209,6 @@ static s64 read_column(const struct lookup *row, enum kfilter_column column, boo
 
 	switch (column) {
 #define IS(name, value) case KFILTER_COLUMN_##name: return (value)
-	IS(PID, task->tgid);
-	IS(TID, task->pid);
 	IS(PPID, rcu_dereference(task->real_parent)->tgid);
 	IS(VPID, inner_number(task_tgid(task), missing));
 	IS(VTID, inner_number(task_pid(task), missing));
@@ -154,39 +222,18 @@ static s64 read_column(const struct lookup *row, enum kfilter_column column, boo
 	IS(EXITING, !!(task->flags & PF_EXITING));
 	IS(PRIORITY, task->prio - MAX_RT_PRIO);
 	IS(NICE, task_nice(task));
-	IS(RT_PRIORITY, task->rt_priority);
-	IS(POLICY, task->policy);
 	IS(PROCESSOR, task_cpu(task));
-	IS(CPU_TIME, sums->exec);
 	IS(SYSTEM_TIME, kfilter_system_time(sums));
 	IS(USER_TIME, sums->exec - kfilter_system_time(sums));
-	IS(START_TIME, task->start_boottime);
 	IS(AGE, max_t(s64, row->now_ns - task->start_boottime, 0));
-	IS(THREADS, signal->nr_threads);
 	IS(CHILDREN_TIME, signal->cutime + signal->cstime);
 	IS(RSS, mm->file + mm->anon + mm->shared);
-	IS(RSS_ANON, mm->anon);
-	IS(RSS_FILE, mm->file);
-	IS(RSS_SHARED, mm->shared);
-	IS(SWAP, mm->swap);
-	IS(VIRTUAL_SIZE, mm->total);
-	IS(PAGE_TABLES, mm->page_tables);
-	IS(LOCKED, mm->locked);
-	IS(STACK, mm->stack);
-	IS(DATA, mm->data);
-	IS(PEAK_RSS, mm->peak);
-	IS(MAPPINGS, mm->mappings);
-	IS(MINOR_FAULTS, sums->minor_faults);
-	IS(MAJOR_FAULTS, sums->major_faults);
 	IS(PAGE_FAULTS, sums->minor_faults + sums->major_faults);
-	IS(VOLUNTARY_SWITCHES, sums->voluntary);
-	IS(INVOLUNTARY_SWITCHES, sums->involuntary);
 	IS(CONTEXT_SWITCHES, sums->voluntary + sums->involuntary);
 	IS(READ_BYTES, counter(sums->read_bytes, has_io, missing));
 	IS(WRITE_BYTES, counter(sums->write_bytes, has_io, missing));
 	IS(READ_CHARS, counter(sums->read_chars, has_chars, missing));
 	IS(WRITE_CHARS, counter(sums->write_chars, has_chars, missing));
-	IS(OOM_SCORE_ADJ, signal->oom_score_adj);
 	IS(CGROUP, cgroup_number(task, missing));
 	IS(FILES, kfilter_open_files(task));
 	IS(FILE_LIMIT, open_files_limit(signal));
@@ -248,6 +295,30 @@ bool kfilter_column_is_copied(u32 column)
 	}
 }
 
+/* A name until its first zero, zeros behind it. Another CPU may be writing it. */
+static __always_inline void copy_comm(const struct task_struct *task, u64 *to)
+{
+	const struct word_at_a_time constants = WORD_AT_A_TIME_CONSTANTS;
+	const unsigned long *from = (const unsigned long *)task->comm;
+	unsigned long words[2] = { READ_ONCE(from[0]), READ_ONCE(from[1]) };
+	unsigned long found;
+	int i;
+
+	BUILD_BUG_ON(TASK_COMM_LEN != sizeof(words));
+	for (i = 0; i < 2; i++) {
+		if (has_zero(words[i], &found, &constants)) {
+			found = prep_zero_mask(words[i], found, &constants);
+			words[i] &= zero_bytemask(create_zero_mask(found));
+			if (!i)
+				words[1] = 0;
+			break;
+		}
+	}
+	to[0] = words[0];
+	to[1] = words[1];
+	((char *)to)[TASK_COMM_LEN - 1] = 0;
+}
+
 /* A column that is no integer. */
 static void copy_column(const struct lookup *row, enum kfilter_column column, u8 *to)
 {
@@ -255,8 +326,7 @@ static void copy_column(const struct lookup *row, enum kfilter_column column, u8
 
 	switch (column) {
 	case KFILTER_COLUMN_COMM:
-		words[0] = words[1] = 0;
-		strscpy((char *)to, row->task->comm, TASK_COMM_LEN);
+		copy_comm(row->task, words);
 		break;
 	case KFILTER_COLUMN_MAPPING_PERMISSIONS:
 		permissions(row->item->access, (char *)to);
@@ -272,6 +342,13 @@ static void copy_column(const struct lookup *row, enum kfilter_column column, u8
 
 void kfilter_fill(struct kfilter *kf, struct task_struct *task)
 {
+	const void *const sources[] = {
+		[KFILTER_FROM_CODE] = NULL,
+		[KFILTER_FROM_TASK] = task,
+		[KFILTER_FROM_SIGNAL] = task->signal,
+		[KFILTER_FROM_SUMS] = &kf->sums,
+		[KFILTER_FROM_MEMORY] = &kf->memory,
+	};
 	struct lookup row;
 	u64 missing = 0;
 	u32 i;
@@ -290,9 +367,14 @@ void kfilter_fill(struct kfilter *kf, struct task_struct *task)
 		row.wait = kfilter_wait_of(kf->waits, task->pid);
 	for (i = 0; i < kf->header.columns; i++) {
 		const struct kfilter_cell *cell = &kf->cells[i];
+		const void *of = sources[cell->source];
 		u8 *to = kf->row + cell->offset;
 		bool is_missing = false;
 
+		if (of) {
+			*(s64 *)to = read_member(cell, of);
+			continue;
+		}
 		if (cell->is_copied) {
 			copy_column(&row, cell->column, to);
 			continue;
