@@ -10,6 +10,7 @@
 pub(crate) use kernel_vm::arith::history::ONE;
 use kernel_vm::arith::history::{DECAY_COEFFICIENTS, PART_BITS, ROOT_COEFFICIENTS};
 
+use crate::arith::emit_scale;
 use crate::arith::routines::{not_zero, wide_product};
 use crate::lir::{AluOp, Base, Cond, Function, Op, Routine, VReg};
 
@@ -60,16 +61,16 @@ pub(crate) fn decay() -> Function {
     function
 }
 
-/// `spread(variance, difference, step, weight)`: the variance after a value that differs so much
-/// from the mean: `(variance + difference * step) * (1 - weight)`, where the step is
-/// `difference * weight`.
+/// `spread(variance, difference, kept)`: the variance after a value that differs so much from the
+/// mean: `(variance + difference * step) * kept`, where the step is `difference * (1 - kept)`.
 pub(crate) fn spread() -> Function {
     let mut function = Function::default();
     let f = &mut function;
-    let [variance, difference, step, weight] = f.entry();
+    let [variance, difference, kept] = f.entry();
+    let weight = f.constant(ONE);
+    f.alu_into(weight, AluOp::Sub, weight, kept);
+    let step = emit_scale(f, difference, weight);
     let (difference, step) = sizes(f, difference, step);
-    let kept = f.constant(ONE);
-    let kept = f.alu(AluOp::Sub, kept, weight);
     let (old_low, old_high) = (f.load(Base::Reg(variance), 0), f.load(Base::Reg(variance), 8));
     let zero = f.constant(0);
 
@@ -139,19 +140,17 @@ fn narrow_spread(
 pub(crate) fn quick_spread(
     f: &mut Function,
     variance: VReg,
-    [difference, step, weight]: [VReg; 3],
+    [difference, step, kept]: [VReg; 3],
 ) {
     let (wide, done) = (f.place(), f.place());
     let old = (f.load(Base::Reg(variance), 0), f.load(Base::Reg(variance), 8));
     let sizes = sizes(f, difference, step);
     let large = is_wide(f, sizes.0, sizes.1, old);
     f.branch(Cond::Ne, large, 0, wide);
-    let kept = f.constant(ONE);
-    f.alu_into(kept, AluOp::Sub, kept, weight);
     narrow_spread(f, variance, old.0, (sizes.0, sizes.1, kept));
     f.jump(done);
     f.bind(wide);
-    f.call(Routine::Spread, &[variance, difference, step, weight]);
+    f.call(Routine::Spread, &[variance, difference, kept]);
     f.bind(done);
 }
 

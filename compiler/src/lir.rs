@@ -68,6 +68,8 @@ pub enum Routine {
     MulDiv,
     /// What is left after a time of something that halves in another.
     Decay,
+    /// Advances a running mean; what is left of what was before. Only the machine has it.
+    Average,
     /// Advances a running variance.
     Spread,
     /// The square root of a variance.
@@ -75,7 +77,7 @@ pub enum Routine {
 }
 
 impl Routine {
-    /// Every routine.
+    /// Every routine that an object can bring along.
     pub const ALL: [Self; 4] = [Self::MulDiv, Self::Decay, Self::Spread, Self::Root];
 
     /// Its symbol.
@@ -84,6 +86,7 @@ impl Routine {
         match self {
             Self::MulDiv => "kf_muldiv",
             Self::Decay => "kf_decay",
+            Self::Average => "kf_average",
             Self::Spread => "kf_spread",
             Self::Root => "kf_root",
         }
@@ -95,7 +98,7 @@ impl Routine {
         match self {
             Self::MulDiv => Some(3),
             Self::Decay | Self::Root => Some(2),
-            Self::Spread => None,
+            Self::Spread | Self::Average => None,
         }
     }
 }

@@ -19,8 +19,8 @@ pub enum Arg {
     Key,
     /// Readable bytes, as many as the map's value has.
     Value,
-    /// Initialised bytes of a number of 128 bits, to read and to write.
-    Wide,
+    /// Two initialised words, 16 bytes, to read and to write.
+    Words,
     /// Readable, initialised bytes; their number is the next argument.
     Bytes,
     /// The number of bytes of the argument before: that of a record.
@@ -109,12 +109,12 @@ helpers! {
     WaitsFor = 0x6b67, "waits_for", [Scalar] -> Scalar, 20;
     /// `a * b / c` on the exact product, saturated: [`crate::arith::mul_div`].
     MulDiv = 0x6b68, "mul_div", [Scalar, Scalar, Scalar] -> Scalar, 20;
-    /// The weight of what was known a time ago, by a half-life:
-    /// [`decay`](crate::arith::history::decay).
-    Decay = 0x6b69, "decay", [Scalar, Scalar] -> Scalar, 20;
-    /// A variance after one more difference, step and weight:
+    /// An average after one more value, by the time and a half-life; the weight that the past
+    /// keeps in it: [`average`](crate::arith::history::average).
+    Average = 0x6b69, "average", [Words, Scalar, Scalar, Scalar] -> Scalar, 20;
+    /// A variance after one more difference, with the weight that the past keeps:
     /// [`spread`](crate::arith::history::spread); 0.
-    Spread = 0x6b6a, "spread", [Wide, Scalar, Scalar, Scalar] -> Scalar, 20;
+    Spread = 0x6b6a, "spread", [Words, Scalar, Scalar] -> Scalar, 20;
     /// The square root of a variance, by its low and its high half:
     /// [`root`](crate::arith::history::root).
     Root = 0x6b6b, "root", [Scalar, Scalar] -> Scalar, 20;

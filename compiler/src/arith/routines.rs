@@ -19,6 +19,7 @@ pub(crate) fn build(routine: Routine) -> Function {
     match routine {
         Routine::MulDiv => mul_div(),
         Routine::Decay => crate::history::decay(),
+        Routine::Average => unreachable!("only programs for the machine that has it call it"),
         Routine::Spread => crate::history::spread(),
         Routine::Root => crate::history::root(),
     }

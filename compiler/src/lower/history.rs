@@ -8,7 +8,7 @@ use kernel_vm::abi::{FIXED_ONE, PER_SECOND_SCALE};
 use kernel_vm::schema::{Type, Unit};
 
 use super::kept::Kept;
-use super::passed::Passed;
+use super::passed::{Advanced, Passed};
 use super::{Host, Lower, Unknown};
 use crate::arith::{self, Range, Val};
 use crate::hir::{ExprId, ExprKind, HistoryFn};
@@ -165,7 +165,8 @@ impl Lower<'_> {
     }
 
     fn advance_wave(&mut self, wave: Wave) {
-        let Some(base) = self.past.base() else { return };
+        let Some(state) = self.past.state else { return };
+        let base = Base::Reg(state);
         let WaveParts { start, time, mean, variance, peak, slow } = wave.parts;
         let regs = Moments {
             status: Kept::Memory(0),
@@ -185,31 +186,31 @@ impl Lower<'_> {
             let now = lower.now();
             let began = lower.f.load(base, start as i32);
             let old_time = lower.f.load(base, time as i32);
-            lower.f.store(base, time as i32, now);
+            if lower.host == Host::Bpf {
+                lower.f.store(base, time as i32, now);
+            }
             let going = lower.f.place();
             lower.branch(Cond::Ne, began, 0, going);
             lower.f.store(base, start as i32, now);
+            if lower.host == Host::Vm {
+                lower.f.store(base, time as i32, now);
+            }
             for part in [Some(mean), peak, slow].into_iter().flatten() {
                 lower.f.store(base, part as i32, x);
             }
             lower.jump(unknown.warming);
 
             lower.bind(going);
-            let dt = lower.f.alu(AluOp::Sub, now, old_time);
-            let passed = lower.passed(&wave, dt, window);
-            let Passed { kept, weight, .. } = passed;
-            let old = lower.f.load(base, mean as i32);
-            let difference = lower.f.alu(AluOp::Sub, x, old);
-            let step = arith::emit_scale(&mut lower.f, difference, weight);
-            let new = lower.f.alu(AluOp::Add, old, step);
-            lower.f.store(base, mean as i32, new);
+            let times = [now, old_time, window];
+            let advanced = lower.averaged(&wave, state, x, times);
+            let Advanced { mean: new, passed, .. } = advanced;
             lower.rounded(regs.mean, new, bits);
             if let Some(variance) = variance {
-                lower.spread(&wave, variance as i32, [difference, step, weight], &regs);
+                lower.spread(&wave, (state, variance as i32), advanced, &regs);
             }
             if let Some(peak) = peak {
                 let old = lower.f.load(base, peak as i32);
-                let top = lower.faded(x, old, kept);
+                let top = lower.faded(x, old, passed.kept);
                 lower.f.store(base, peak as i32, top);
                 lower.rounded(regs.peak, top, bits);
             }
@@ -249,11 +250,10 @@ impl Lower<'_> {
     fn spread(
         &mut self,
         wave: &Wave,
-        offset: i32,
-        [difference, step, weight]: [VReg; 3],
+        (state, offset): (VReg, i32),
+        Advanced { difference, step, passed, .. }: Advanced,
         regs: &Moments,
     ) {
-        let Some(state) = self.past.state else { return };
         let (moves, still) = (self.f.place(), self.f.place());
         if self.wants(wave, HistoryFn::Zscore) {
             let (low, high) = self.variance(offset);
@@ -272,10 +272,11 @@ impl Lower<'_> {
         let variance = self.f.alu(AluOp::Add, state, offset);
         match self.host {
             Host::Bpf => {
-                crate::history::quick_spread(&mut self.f, variance, [difference, step, weight]);
+                let numbers = [difference, step, passed.kept];
+                crate::history::quick_spread(&mut self.f, variance, numbers);
             }
             Host::Vm => {
-                self.f.call(Routine::Spread, &[variance, difference, step, weight]);
+                self.f.call(Routine::Spread, &[variance, difference, passed.kept]);
             }
         }
         self.bind(still);

@@ -35,7 +35,7 @@ pub struct WaveParts {
     pub start: u32,
     /// When the last value was seen.
     pub time: u32,
-    /// The mean.
+    /// The mean, right behind the time: both are the machine's average.
     pub mean: u32,
     /// The variance, 16 bytes, low half first.
     pub variance: Option<u32>,

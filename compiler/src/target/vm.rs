@@ -38,7 +38,8 @@ pub fn compile(filter: &Filter, plan: &Plan, stage: Stage) -> Result<Program, Ju
 const fn helper(routine: Routine) -> Option<Helper> {
     match routine {
         Routine::MulDiv => Some(Helper::MulDiv),
-        Routine::Decay => Some(Helper::Decay),
+        Routine::Decay => None,
+        Routine::Average => Some(Helper::Average),
         Routine::Spread => Some(Helper::Spread),
         Routine::Root => Some(Helper::Root),
     }

@@ -6,6 +6,9 @@
 //! **Invariant**: any arguments have a result; within the ranges that the functions name it is
 //! the formula's.
 
+/// Eight bytes of a state, which need not be aligned.
+pub type Word = [u8; 8];
+
 /// One, as a weight: weights are fixed-point numbers from 0 to 1.
 pub const ONE: i64 = 1 << 32;
 
@@ -53,19 +56,45 @@ const fn below(coefficient: i64, sum: u64, fraction: u64) -> u64 {
     coefficient.cast_unsigned().wrapping_sub(sum.wrapping_mul(fraction) >> 32)
 }
 
-/// Leaves the variance after a value that differs so much from the mean: `(variance + difference *
-/// step) * (1 - weight)`, where `step` is `difference * weight` and `weight` is 0 to [`ONE`].
-/// Variances have at most 126 bits, the lowest first.
+/// The part `weight` of a number, rounded down.
+const fn part(number: i64, weight: i64) -> i64 {
+    let low = (number as u32 as u64).wrapping_mul(weight.cast_unsigned()) >> 32;
+    (number >> 32).wrapping_mul(weight).wrapping_add(low.cast_signed())
+}
+
+/// Leaves the average after the value `x` at the time `now`: the weight that the past keeps, by
+/// [`decay`].
+///
+/// An average is the time of its last value and the mean, the lowest bytes first.
 #[inline(never)]
-pub const fn spread(variance: &mut [u8; 16], difference: i64, step: i64, weight: i64) {
+pub const fn average([time, mean]: &mut [Word; 2], &[x, now, half_life]: &[u64; 3]) -> u64 {
+    let passed = now.wrapping_sub(u64::from_le_bytes(*time)).cast_signed();
+    *time = now.to_le_bytes();
+    let kept = decay(passed, half_life.cast_signed());
+    let old = u64::from_le_bytes(*mean);
+    let step = part(x.wrapping_sub(old).cast_signed(), ONE.wrapping_sub(kept));
+    *mean = old.wrapping_add(step.cast_unsigned()).to_le_bytes();
+    kept.cast_unsigned()
+}
+
+/// Leaves the variance after a value that differs so much from the mean: `(variance + difference *
+/// step) * kept`, where the step is `difference * (1 - kept)` and `kept` is 0 to [`ONE`]; 0.
+/// Variances have at most 126 bits, in two words, the lowest bytes first.
+#[inline(never)]
+pub const fn spread([low, high]: &mut [Word; 2], &[difference, kept]: &[u64; 2]) -> u64 {
+    let difference = difference.cast_signed();
+    let step = part(difference, ONE.wrapping_sub(kept.cast_signed()));
     let sign = difference >> 63;
     let difference = (difference ^ sign).wrapping_sub(sign).cast_unsigned();
     let step = (step ^ sign).wrapping_sub(sign).cast_unsigned();
-    let kept = ONE.wrapping_sub(weight).cast_unsigned() as u128;
+    let kept = kept as u128;
     let product = (difference as u128).wrapping_mul(step as u128);
-    let sum = u128::from_le_bytes(*variance).wrapping_add(product);
-    let low = (sum as u32 as u128).wrapping_mul(kept) >> 32;
-    *variance = (sum >> 32).wrapping_mul(kept).wrapping_add(low).to_le_bytes();
+    let old = (u64::from_le_bytes(*high) as u128) << 64 | u64::from_le_bytes(*low) as u128;
+    let sum = old.wrapping_add(product);
+    let rest = (sum as u32 as u128).wrapping_mul(kept) >> 32;
+    let new = (sum >> 32).wrapping_mul(kept).wrapping_add(rest);
+    (*low, *high) = ((new as u64).to_le_bytes(), ((new >> 64) as u64).to_le_bytes());
+    0
 }
 
 /// The square root of a variance of at most 126 bits, rounded down after its lowest 32 or 64 bits
@@ -110,7 +139,7 @@ const fn closer(square: u64, guess: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{DECAY_COEFFICIENTS, ONE, decay, root, spread};
+    use super::{DECAY_COEFFICIENTS, ONE, Word, average, decay, root, spread};
     use crate::isa::scatter;
 
     const TRIES: u32 = 100_000;
@@ -119,6 +148,10 @@ mod tests {
     fn any(random: &mut u64) -> i64 {
         let (bits, shift) = (scatter(random), scatter(random));
         bits.cast_signed() >> (shift & 63)
+    }
+
+    fn words(number: u128) -> [Word; 2] {
+        [(number as u64).to_le_bytes(), ((number >> 64) as u64).to_le_bytes()]
     }
 
     /// The formula in 128 bits.
@@ -163,25 +196,41 @@ mod tests {
     }
 
     #[test]
+    fn an_average_goes_towards_its_value_by_the_weight_of_the_time() {
+        let mut random = 24;
+        for _ in 0..TRIES {
+            // Within 62 bits, as the programs hold them.
+            let [x, old] = [any(&mut random) >> 2, any(&mut random) >> 2];
+            let [before, half_life] = [any(&mut random).unsigned_abs() >> 1, any(&mut random) as u64];
+            let now = before.wrapping_add(half_life.wrapping_mul(scatter(&mut random) & 63));
+            let mut found = [before.to_le_bytes(), old.to_le_bytes()];
+            let kept = average(&mut found, &[x as u64, now, half_life]);
+            assert_eq!(kept as i64, decay(now.wrapping_sub(before) as i64, half_life as i64));
+            let step = ((i128::from(x) - i128::from(old)) * i128::from(ONE - kept as i64)) >> 32;
+            let mean = i128::from(old) + step;
+            assert_eq!(found, [now.to_le_bytes(), (mean as i64).to_le_bytes()]);
+        }
+    }
+
+    #[test]
     fn variances_are_exact_in_128_bits() {
         let mut random = 22;
         for _ in 0..TRIES {
             let high = any(&mut random).unsigned_abs() >> 2;
             let variance = u128::from(high) << 64 | u128::from(any(&mut random).unsigned_abs());
             let difference = any(&mut random).max(i64::MIN + 1);
-            let weight = match scatter(&mut random) & 7 {
+            let kept = match scatter(&mut random) & 7 {
                 0 => 0,
                 1 => ONE,
                 _ => scatter(&mut random) as i64 & (ONE - 1),
             };
-            let step = (i128::from(difference) * i128::from(weight)) >> 32;
+            let step = (i128::from(difference) * i128::from(ONE - kept)) >> 32;
             let sum = variance + (i128::from(difference) * step).unsigned_abs();
-            let kept = (ONE - weight).unsigned_abs();
-            let low = (u128::from(sum as u32) * u128::from(kept)) >> 32;
-            let exact = (sum >> 32) * u128::from(kept) + low;
-            let mut found = variance.to_le_bytes();
-            spread(&mut found, difference, step as i64, weight);
-            assert_eq!(u128::from_le_bytes(found), exact);
+            let factor = u128::from(kept.unsigned_abs());
+            let exact = (sum >> 32) * factor + ((u128::from(sum as u32) * factor) >> 32);
+            let mut found = words(variance);
+            assert_eq!(spread(&mut found, &[difference as u64, kept as u64]), 0);
+            assert_eq!(found, words(exact));
         }
     }
 

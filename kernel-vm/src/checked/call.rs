@@ -161,11 +161,14 @@ impl<H: Host> Machine<'_, '_, '_, H> {
                 let [a, b, c] = [self.get(Reg::R1)?, self.get(Reg::R2)?, self.get(Reg::R3)?];
                 mul_div(a.cast_signed(), b.cast_signed(), c.cast_signed()).cast_unsigned()
             }
-            Helper::Decay => {
-                let [time, half_life] = [self.get(Reg::R1)?, self.get(Reg::R2)?];
-                history::decay(time.cast_signed(), half_life.cast_signed()).cast_unsigned()
+            Helper::Average => {
+                let numbers = [self.get(Reg::R2)?, self.get(Reg::R3)?, self.get(Reg::R4)?];
+                history::average(self.words()?, &numbers)
             }
-            Helper::Spread => self.spread()?,
+            Helper::Spread => {
+                let numbers = [self.get(Reg::R2)?, self.get(Reg::R3)?];
+                history::spread(self.words()?, &numbers)
+            }
             Helper::Root => {
                 let [low, high] = [self.get(Reg::R1)?, self.get(Reg::R2)?].map(u128::from);
                 history::root(high << 64 | low)
@@ -188,15 +191,12 @@ impl<H: Host> Machine<'_, '_, '_, H> {
         Ok(next)
     }
 
-    fn spread(&mut self) -> Step<u64> {
+    /// The two words that r1 points to, to read and to write.
+    fn words(&mut self) -> Step<&mut [history::Word; 2]> {
         let address = self.get(Reg::R1)?;
-        let numbers = [self.get(Reg::R2)?, self.get(Reg::R3)?, self.get(Reg::R4)?];
-        let [difference, step, weight] = numbers.map(u64::cast_signed);
         self.memory.read(address, 16)?;
-        let variance = self.memory.write(address, 16)?.first_chunk_mut();
-        let variance = variance.ok_or(FaultKind::BadArgument { reg: Reg::R1 })?;
-        history::spread(variance, difference, step, weight);
-        Ok(0)
+        let (words, _) = self.memory.write(address, 16)?.as_chunks_mut();
+        words.first_chunk_mut().ok_or(FaultKind::BadArgument { reg: Reg::R1 })
     }
 
     fn zero(&self, reg: Reg) -> Step<()> {

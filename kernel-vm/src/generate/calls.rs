@@ -39,28 +39,28 @@ impl Generator {
         self.set(Reg::R0, Guess::Number);
     }
 
-    /// Helpers of numbers, and the one of a variance.
+    /// Helpers of numbers, and those of words that they change.
     pub(super) fn numbers(&mut self) {
         let (helper, args): (_, &[Reg]) = match self.below(8) {
             0 | 1 => (Helper::BootTime, &[]),
             2 => (Helper::WaitsFor, &[Reg::R1]),
             3 => (Helper::MulDiv, &[Reg::R1, Reg::R2, Reg::R3]),
-            4 => (Helper::Decay, &[Reg::R1, Reg::R2]),
-            5 => (Helper::Root, &[Reg::R1, Reg::R2]),
-            _ => (Helper::Spread, &[Reg::R2, Reg::R3, Reg::R4]),
+            4 => (Helper::Root, &[Reg::R1, Reg::R2]),
+            5 => (Helper::Spread, &[Reg::R2, Reg::R3]),
+            _ => (Helper::Average, &[Reg::R2, Reg::R3, Reg::R4]),
         };
         for &arg in args {
             let number = self.number();
             self.mov(arg, Operand::Reg(number));
         }
-        if helper == Helper::Spread {
-            self.variance();
+        if matches!(helper, Helper::Spread | Helper::Average) {
+            self.words();
         }
         self.helper(helper);
     }
 
-    /// r1 becomes the address of a variance, mostly.
-    fn variance(&mut self) {
+    /// r1 becomes the address of two words that may be read and written, mostly.
+    fn words(&mut self) {
         if self.one_in(2)
             && let Some((reg, region)) = self.memory()
         {

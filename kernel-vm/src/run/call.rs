@@ -141,7 +141,7 @@ impl<'s> Calls<'s> {
             Helper::MulDiv => {
                 mul_div(r1.cast_signed(), r2.cast_signed(), r3.cast_signed()).cast_unsigned()
             }
-            Helper::Decay => history::decay(r1.cast_signed(), r2.cast_signed()).cast_unsigned(),
+            Helper::Average => average(regs),
             Helper::Spread => spread(regs),
             Helper::Root => history::root(wide(r1, r2)),
             Helper::MapLookup => {
@@ -181,13 +181,19 @@ const fn wide(low: u64, high: u64) -> u128 {
     (high as u128) << 64 | low as u128
 }
 
-#[allow(unsafe_code, reason = "reads and writes the variance that the verifier proved")]
-fn spread(&[_, address, difference, step, weight, ..]: &Regs) -> u64 {
-    // SAFETY: the verifier proved that sixteen bytes are in a region that may be written, and
+#[allow(unsafe_code, reason = "reads and writes the words that the verifier proved")]
+fn average([_, address, numbers @ ..]: &Regs) -> u64 {
+    // SAFETY: the verifier proved that two words are in a region that may be written, and
     // initialised; nothing else has them while the helper runs.
-    let variance = unsafe { raw::wide(address) };
-    history::spread(variance, difference.cast_signed(), step.cast_signed(), weight.cast_signed());
-    0
+    let words = unsafe { raw::words(*address) };
+    numbers.first_chunk().map_or(0, |numbers| history::average(words, numbers))
+}
+
+#[allow(unsafe_code, reason = "reads and writes the words that the verifier proved")]
+fn spread([_, address, numbers @ ..]: &Regs) -> u64 {
+    // SAFETY: as above.
+    let words = unsafe { raw::words(*address) };
+    numbers.first_chunk().map_or(0, |numbers| history::spread(words, numbers))
 }
 
 #[allow(unsafe_code, reason = "reads the record that the verifier proved")]

@@ -7,6 +7,7 @@
 
 use core::ptr::NonNull;
 
+use crate::arith::history::Word;
 use crate::isa::{RawInsn, Size, eval};
 use crate::map::Map;
 
@@ -100,13 +101,14 @@ pub(super) unsafe fn bytes<'r>(address: u64, length: usize) -> &'r [u8] {
     unsafe { core::slice::from_raw_parts(pointer(address), length) }
 }
 
-/// The bytes of a number of 128 bits at `address`, to read and to write.
+/// Two words at `address`, to read and to write.
 ///
 /// # Safety
 /// They lie in a region of the run that may be written, are initialised and are not accessed
 /// otherwise while the reference lives.
-pub(super) unsafe fn wide<'r>(address: u64) -> &'r mut [u8; 16] {
-    // SAFETY: the caller's promise: the verifier proved it of the helper's argument.
+pub(super) unsafe fn words<'r>(address: u64) -> &'r mut [Word; 2] {
+    // SAFETY: the caller's promise: the verifier proved it of the helper's argument. Words are
+    // bytes, which need no alignment.
     unsafe { &mut *pointer(address).cast() }
 }
 

@@ -43,7 +43,7 @@ impl Verifier<'_, '_> {
                     });
                     self.readable_bytes(reg, u64::from(size))?;
                 }
-                Arg::Wide => self.wide_number(reg)?,
+                Arg::Words => self.words(reg)?,
                 Arg::Bytes => bytes = Some(reg),
                 Arg::RecordSize => {
                     let size = u64::from(self.spec.record_size);

@@ -158,9 +158,9 @@ impl Verifier<'_, '_> {
         Ok(place)
     }
 
-    /// Checks that a helper may read and write a number of 128 bits at what `reg` holds, and
-    /// forgets what was there.
-    pub(super) fn wide_number(&mut self, reg: Reg) -> Result<(), Refused> {
+    /// Checks that a helper may read and write two words at what `reg` holds, and forgets what
+    /// was there.
+    pub(super) fn words(&mut self, reg: Reg) -> Result<(), Refused> {
         match self.readable_bytes(reg, 16)? {
             Place::ReadOnly => {
                 return Err(self.reject_held(RejectionKind::ReadOnly { reg }, reg));

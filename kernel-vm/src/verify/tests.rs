@@ -185,12 +185,12 @@ fn a_record_is_emitted_whole_and_initialised() {
 }
 
 #[test]
-fn a_variance_is_written_where_all_of_it_may_be() {
-    let spread = |address: &[Insn]| {
+fn words_are_written_where_all_of_them_may_be() {
+    let change = |id: Helper, address: &[Insn]| {
         let numbers = [R2, R3, R4].map(|reg| mov(reg, Imm(1)));
-        let call = [helper(Helper::Spread), EXIT];
-        outcome(&[address, &numbers[..], &call[..]].concat())
+        outcome(&[address, &numbers[..], &[helper(id), EXIT]].concat())
     };
+    let spread = |address: &[Insn]| change(Helper::Spread, address);
     let on_stack = |low: Operand| [store(R10, -16, low), store(R10, -8, Imm(0)), mov(R1, R(R10))];
     assert!(spread(&[mov(R1, R(R2))]).is_ok());
     let is_refused = |address: &[Insn], words: &str| {
@@ -203,6 +203,9 @@ fn a_variance_is_written_where_all_of_it_may_be() {
     assert!(spread(&[&on_stack(Imm(1))[..], &[add(R1, Imm(-16))]].concat()).is_ok());
     is_refused(&[&on_stack(Imm(1))[..], &[add(R1, Imm(-24))]].concat(), "fp-24 was not written");
     is_refused(&[&on_stack(R(R2))[..], &[add(R1, Imm(-16))]].concat(), "part of a pointer");
+    assert!(change(Helper::Average, &[mov(R1, R(R2))]).is_ok());
+    let message = change(Helper::Average, &[]).expect_err("it is not safe");
+    assert!(message.contains("read only"), "{message}");
 }
 
 #[test]

@@ -274,12 +274,14 @@ impl Linux {
             Insn::Call(Callee::Helper(id)) if id == Helper::MulDiv.id() => {
                 numbers(&[Reg::R1, Reg::R2, Reg::R3])
             }
-            Insn::Call(Callee::Helper(id))
-                if id == Helper::Decay.id() || id == Helper::Root.id() =>
-            {
+            Insn::Call(Callee::Helper(id)) if id == Helper::Root.id() => {
                 numbers(&[Reg::R1, Reg::R2])
             }
-            Insn::Call(Callee::Helper(id)) if id == Helper::Spread.id() => {
+            Insn::Call(Callee::Helper(id))
+                if id == Helper::Spread.id() || id == Helper::Average.id() =>
+            {
+                let all = [Reg::R2, Reg::R3, Reg::R4];
+                let args = if id == Helper::Average.id() { &all[..] } else { &all[..2] };
                 // Both words are read, are numbers, and are written.
                 let (size, src) = (Size::Dw, Operand::Reg(Reg::R0));
                 let word = |off| {
@@ -287,7 +289,7 @@ impl Linux {
                     [load, product(Reg::R0), Insn::Store { size, dst: Reg::R1, off, src }]
                 };
                 let words = word(0).into_iter().chain(word(8));
-                words.chain(numbers(&[Reg::R2, Reg::R3, Reg::R4])).collect()
+                words.chain(numbers(args)).collect()
             }
             insn @ (Insn::Alu { .. }
             | Insn::Mov { .. }

@@ -138,7 +138,7 @@ fn is_function(program: &[RawInsn]) -> bool {
                 Helper::BootTime
                 | Helper::WaitsFor
                 | Helper::MulDiv
-                | Helper::Decay
+                | Helper::Average
                 | Helper::Spread
                 | Helper::Root
                 | Helper::MapDelete,

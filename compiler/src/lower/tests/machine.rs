@@ -120,12 +120,22 @@ impl Machine {
         let [a, b, c, d] = [1, 2, 3, 4].map(|reg| i128::from(regs[reg] as i64));
         Ok(match Helper::from_id(id) {
             Some(Helper::MulDiv) => reference::mul_div(a, b, c) as u64,
-            Some(Helper::Decay) => reference::decay(a, b) as u64,
+            Some(Helper::Average) => {
+                let bytes = self.at(regs[1], 16).ok_or("bad average")?;
+                let (time, mean) = bytes.split_at_mut(8);
+                let before = u64::from_le_bytes((&*time).try_into().expect("eight bytes"));
+                let old = i64::from_le_bytes((&*mean).try_into().expect("eight bytes"));
+                let kept = reference::decay(c - i128::from(before), d);
+                let new = i128::from(old) + reference::scale(b - i128::from(old), (1 << 32) - kept);
+                time.copy_from_slice(&regs[3].to_le_bytes());
+                mean.copy_from_slice(&(new as i64).to_le_bytes());
+                kept as u64
+            }
             Some(Helper::Root) => reference::root(b << 64 | i128::from(regs[1])) as u64,
             Some(Helper::Spread) => {
                 let bytes = self.at(regs[1], 16).ok_or("bad variance")?;
                 let variance = i128::from_le_bytes(bytes.try_into().expect("sixteen bytes"));
-                let variance = reference::spread(variance, b, c, d);
+                let variance = reference::spread(variance, b, c);
                 bytes.copy_from_slice(&variance.to_le_bytes());
                 0
             }

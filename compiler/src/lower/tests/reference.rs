@@ -73,7 +73,7 @@ pub(crate) fn mul_div(a: i128, b: i128, c: i128) -> i128 {
 }
 
 /// Rounds down, unlike `/`.
-fn scale(value: i128, weight: i128) -> i128 {
+pub(crate) fn scale(value: i128, weight: i128) -> i128 {
     (value * weight) >> 32
 }
 
@@ -101,8 +101,8 @@ pub(crate) fn decay(dt: i128, half_life: i128) -> i128 {
 }
 
 /// The variance after a value that differs so much from the mean.
-pub(crate) fn spread(variance: i128, difference: i128, step: i128, weight: i128) -> i128 {
-    let (added, kept) = (variance + difference * step, (1 << 32) - weight);
+pub(crate) fn spread(variance: i128, difference: i128, kept: i128) -> i128 {
+    let added = variance + difference * scale(difference, (1 << 32) - kept);
     (added >> 32) * kept + (((added & 0xffff_ffff) * kept) >> 32)
 }
 
@@ -246,7 +246,7 @@ impl<'a> Reference<'a> {
         let difference = x - wave.mean;
         let score = mul_div(difference, 1_000_000, root(wave.variance).max(1 << bits));
         wave.mean += scale(difference, weight);
-        wave.variance = spread(wave.variance, difference, scale(difference, weight), weight);
+        wave.variance = spread(wave.variance, difference, kept);
         wave.peak = if wave.peak > x { x + scale(wave.peak - x, kept) } else { x };
         wave.slow += scale(wave.mean - wave.slow, weight);
         let lag = mul_div(dt, kept, weight);

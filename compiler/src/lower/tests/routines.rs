@@ -67,19 +67,17 @@ proptest! {
     #[test]
     fn spread_is_exact(
         high in 0_u64..1 << 61, low: u64, difference in -(i64::MAX - 1)..i64::MAX,
-        shift in 0..62, weight in 0_i64..=1 << 32,
+        shift in 0..62, kept in 0_i64..=1 << 32,
     ) {
         let variance = (i128::from(high) << 64 | i128::from(low)) >> shift;
-        let difference = difference >> shift;
-        let step = (i128::from(difference) * i128::from(weight)) >> 32;
-        let args = [STATE, difference as u64, step as u64, weight as u64];
+        let difference: i64 = difference >> shift;
+        let args = [STATE, difference as u64, kept as u64];
         let (_, state) = run(Routine::Spread, variance_bytes(variance), &args);
         let found = i128::from_le_bytes(state.try_into().expect("sixteen bytes"));
-        let (d, w) = (i128::from(difference), i128::from(weight));
-        prop_assert_eq!(found, reference::spread(variance, d, step, w));
-        let mut machine = variance.to_le_bytes();
-        history::spread(&mut machine, difference, step as i64, weight);
-        prop_assert_eq!(found.to_le_bytes(), machine);
+        prop_assert_eq!(found, reference::spread(variance, difference.into(), i128::from(kept)));
+        let mut machine = [variance as u64, (variance >> 64) as u64].map(u64::to_le_bytes);
+        history::spread(&mut machine, &[difference as u64, kept as u64]);
+        prop_assert_eq!(&found.to_le_bytes()[..], machine.as_flattened());
     }
 
     /// What the machine's helper does of any numbers at all, the routine does.
