@@ -75,15 +75,22 @@ impl Lower<'_> {
     }
 
     /// The places to go to when an argument is unknown: they set `status` and meet at
-    /// `done`, after `body` has written the rest.
-    fn with_status(&mut self, body: impl FnOnce(&mut Self, Kept, Unknown, Place)) -> Kept {
-        let status = self.kept();
+    /// `done`, after `body` has written `results`.
+    fn with_status(
+        &mut self,
+        results: &[Kept],
+        body: impl FnOnce(&mut Self, Kept, Unknown, Place),
+    ) -> Kept {
+        let status = self.kept_later();
         let [unreadable, warming, done] = [self.f.place(), self.f.place(), self.f.place()];
         body(self, status, Unknown { unreadable, warming }, done);
         self.jump(done);
         for (place, why) in [(unreadable, UNREADABLE), (warming, WARMING)] {
             self.bind(place);
             self.put(status, Val::constant(why));
+            for &result in results {
+                self.blank(result);
+            }
             self.jump(done);
         }
         self.bind(done);
@@ -93,9 +100,9 @@ impl Lower<'_> {
     fn advance_track(&mut self, track: Track) {
         let Some(base) = self.past.base() else { return };
         let offset = track.offset as i32;
-        let (delta, dt) = (self.kept(), self.kept());
+        let (delta, dt) = (self.kept_later(), self.kept_later());
         let mut range = Range::ALL;
-        let status = self.with_status(|lower, status, unknown, _done| {
+        let status = self.with_status(&[delta, dt], |lower, status, unknown, _done| {
             let value = lower.value(track.arg, unknown);
             let now = lower.now();
             let last = lower.f.load(base, offset);
@@ -152,6 +159,13 @@ impl Lower<'_> {
 
     pub(super) fn check(&mut self, status: Kept, unknown: Unknown) {
         let status = self.get(status, Range::new(0, WARMING)).in_reg(&mut self.f);
+        if self.host == Host::Vm {
+            let known = self.f.place();
+            self.branch(Cond::Eq, status, 0, known);
+            self.branch(Cond::Eq, status, WARMING as i32, unknown.warming);
+            self.jump(unknown.unreadable);
+            return self.bind(known);
+        }
         self.branch(Cond::Eq, status, WARMING as i32, unknown.warming);
         self.branch(Cond::Ne, status, 0, unknown.unreadable);
     }
@@ -170,15 +184,17 @@ impl Lower<'_> {
         let WaveParts { start, time, mean, variance, peak, slow } = wave.parts;
         let regs = Moments {
             status: Kept::Memory(0),
-            mean: self.kept(),
+            mean: self.kept_later(),
             variance: variance.map(|offset| (offset as i32, i32::from(wave.fraction_bits))),
-            difference: self.kept(),
-            before: [self.kept(), self.kept()],
-            peak: self.kept(),
-            slope: self.kept(),
+            difference: self.kept_later(),
+            before: [self.kept_later(), self.kept_later()],
+            peak: self.kept_later(),
+            slope: self.kept_later(),
         };
+        let [low, high] = regs.before;
+        let results = [regs.mean, regs.difference, low, high, regs.peak, regs.slope];
         let bits = i32::from(wave.fraction_bits);
-        let status = self.with_status(|lower, status, unknown, done| {
+        let status = self.with_status(&results, |lower, status, unknown, done| {
             let value = lower.value(wave.arg, unknown);
             let window = lower.value(wave.window, unknown).in_reg(&mut lower.f);
             let x = lower.fixed_point(value, bits);

@@ -24,16 +24,26 @@ impl Lower<'_> {
     /// A place for a value. It starts as 0, so that paths which do not write it, and do not
     /// read it, leave no register undefined.
     pub(super) fn kept(&mut self) -> Kept {
+        let kept = self.kept_later();
+        self.blank(kept);
+        kept
+    }
+
+    /// A place for a value that each path writes, or makes blank.
+    pub(super) fn kept_later(&mut self) -> Kept {
         match self.host {
             Host::Bpf => {
                 self.scratch += 8;
                 Kept::Memory(self.scratch as i32 - 8)
             }
-            Host::Vm => {
-                let dst = self.f.reg();
-                self.f.push(Op::Const { dst, value: 0 });
-                Kept::Reg(dst)
-            }
+            Host::Vm => Kept::Reg(self.f.reg()),
+        }
+    }
+
+    /// Makes a value 0 on a path that nobody reads it on.
+    pub(super) fn blank(&mut self, kept: Kept) {
+        if let Kept::Reg(dst) = kept {
+            self.f.push(Op::Const { dst, value: 0 });
         }
     }
 
