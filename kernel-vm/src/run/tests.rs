@@ -227,8 +227,8 @@ fn products_are_divided_exactly() {
 
 #[test]
 fn a_variance_is_spread_where_it_is_kept() {
-    // A difference of 3 with weight 1/2, twice: 3 * 1 / 2, then (1 + 3) / 2.
-    let once = "r1 = r6\n r2 = 3\n r3 = 1\n r4 = 1\n r4 <<= 31\n call spread\n";
+    // A difference of 3, of which half is kept, twice: 3 * 1 / 2, then (1 + 3) / 2.
+    let once = "r1 = r6\n r2 = 3\n r3 = 1\n r3 <<= 31\n call spread\n";
     let root = "r1 = *(u64 *)(r6 +0)\n r2 = *(u64 *)(r6 +8)\n r1 <<= 40\n call root\n exit";
     let start = "r6 = r2\n *(u64 *)(r6 +0) = 0\n *(u64 *)(r6 +8) = 0\n";
     let outcome = run(&std::format!("{start} {once} {once} {root}"));
@@ -237,10 +237,19 @@ fn a_variance_is_spread_where_it_is_kept() {
 }
 
 #[test]
-fn a_half_life_halves() {
-    assert_eq!(run("r1 = 5\n r2 = 5\n call decay\n exit").r0, Ok(1 << 31));
-    assert_eq!(run("r1 = 0\n r2 = 5\n call decay\n exit").r0, Ok(1 << 32));
-    assert_eq!(run("r1 = 5\n r2 = 0\n call decay\n exit").r0, Ok(0));
+fn an_average_goes_half_the_way_in_a_half_life() {
+    // From 4 at the time 7 towards 10 at `now`.
+    let average = |now: u64, half_life: u64| {
+        run(&std::format!(
+            "r1 = r2\n *(u64 *)(r1 +0) = 7\n *(u64 *)(r1 +8) = 4
+            r2 = 10\n r3 = {now}\n r4 = {half_life}\n call average\n exit"
+        ))
+    };
+    for (now, half_life, kept, mean) in [(12, 5, 1 << 31, 7), (7, 5, 1 << 32, 4), (12, 0, 0, 10)] {
+        let outcome = average(now, half_life);
+        assert_eq!(outcome.r0, Ok(kept));
+        assert_eq!([outcome.state[0], outcome.state[8]], [now as u8, mean]);
+    }
 }
 
 /// Every fused pair, with its registers the same and not, against the loop.

@@ -63,12 +63,16 @@ struct Fields<'o> {
     op: &'o Op,
     dst: Reg,
     src: Reg,
+    off: i16,
 }
 
 impl<'o> Fields<'o> {
+    /// Those of an insn with this opcode. Copies that extend a sign are in no pair and have a
+    /// function of their own, so that all others need not ask for it.
     #[inline(always)]
-    const fn new(op: &'o Op) -> Self {
-        Self { op, dst: op.dst, src: op.src }
+    const fn new(op: &'o Op, code: u8) -> Self {
+        let off = if code == code::alu64_reg::Mov { 0 } else { op.off };
+        Self { op, dst: op.dst, src: op.src, off }
     }
 }
 
@@ -85,7 +89,7 @@ impl Operands for Fields<'_> {
 
     #[inline(always)]
     fn off(self) -> i64 {
-        i64::from(self.op.off)
+        i64::from(self.off)
     }
 
     #[inline(always)]
@@ -145,7 +149,17 @@ unsafe fn follow(op: *const Op, flow: Flow, r: &mut Regs) -> *const Op {
 #[allow(unsafe_code, reason = "runs what the verifier proved, without checks")]
 unsafe fn single<const CODE: u8>(op: *const Op, r: &mut Regs) -> *const Op {
     // SAFETY: an op of a verified program, in its place.
-    unsafe { follow(op, step(CODE, Fields::new(&*op), r), r) }
+    unsafe { follow(op, step(CODE, Fields::new(&*op, CODE), r), r) }
+}
+
+/// Runs a copy that extends a sign.
+#[allow(unsafe_code, reason = "runs what the verifier proved, without checks")]
+unsafe fn extend(op: *const Op, r: &mut Regs) -> *const Op {
+    // SAFETY: an op of a verified program, in its place.
+    unsafe {
+        let fields = Fields { off: (*op).off, ..Fields::new(&*op, code::alu64_reg::Mov) };
+        follow(op, step(code::alu64_reg::Mov, fields, r), r)
+    }
 }
 
 /// Runs the load of a wide number.
@@ -174,8 +188,11 @@ static SINGLES: [[Run; 16]; 16] = {
 fn function(slot: RawInsn, next: Option<&RawInsn>) -> Run {
     let single = SINGLES.get(usize::from(slot.code >> 4));
     let single = single.and_then(|row| row.get(usize::from(slot.code & 0xf))).copied();
-    let single =
-        if slot.code == code::LOAD_WIDE && slot.src() == 0 { Some(wide as Run) } else { single };
+    let single = match slot.code {
+        code::LOAD_WIDE if slot.src() == 0 => Some(wide as Run),
+        code::alu64_reg::Mov if slot.off != 0 => Some(extend as Run),
+        _ => single,
+    };
     next.and_then(|next| pairs::fused(slot, *next)).or(single).unwrap_or(stop)
 }
 

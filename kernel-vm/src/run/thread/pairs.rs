@@ -102,8 +102,8 @@ unsafe fn pair<const FORM: u8, const A: usize, const B: usize>(
     // SAFETY: an op of a verified program, in its place, and the next, as the first insn only
     // goes there.
     unsafe {
-        let (first, next) = (Fields::new(&*op), op.add(1));
-        let mut second = Fields::new(&*next);
+        let (first, next) = (Fields::new(&*op, const { kind(A) }), op.add(1));
+        let mut second = Fields::new(&*next, const { kind(B) });
         match FORM {
             SAME_DST => second.dst = first.dst,
             SRC_IS_DST => second.src = first.dst,
@@ -138,8 +138,11 @@ static PAIRS: [[[Option<Run>; KINDS.len()]; FIRST]; 3] =
 
 /// The function for two insns, when both are of common kinds.
 pub(in crate::run) fn fused(slot: RawInsn, next: RawInsn) -> Option<Run> {
-    let kind = |code: u8| KINDS.iter().position(|&known| known == code);
-    let (first, second) = (kind(slot.code)?, kind(next.code)?);
+    let kind = |slot: RawInsn| {
+        let extends = slot.code == code::alu64_reg::Mov && slot.off != 0;
+        if extends { None } else { KINDS.iter().position(|&known| known == slot.code) }
+    };
+    let (first, second) = (kind(slot)?, kind(next)?);
     let of = |form: u8| *PAIRS.get(usize::from(form))?.get(first)?.get(second)?;
     let same = if next.dst() == slot.dst() { of(SAME_DST) } else { None };
     let source = if next.src() == slot.dst() { of(SRC_IS_DST) } else { None };

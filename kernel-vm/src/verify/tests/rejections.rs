@@ -162,7 +162,7 @@ fn cases() -> Vec<(&'static str, String, &'static str)> {
             with_return("call 77"),
             "insn 0: there is no helper 77; there are map_lookup_elem (1), map_update_elem (2), \
           map_delete_elem (3), ktime_get_boot_ns (125), loop (181), emit (27494), waits_for (27495), \
-          mul_div (27496), decay (27497), spread (27498), root (27499)"
+          mul_div (27496), average (27497), spread (27498), root (27499)"
         ),
         (
             "MustBeZero",
