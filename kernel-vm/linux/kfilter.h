@@ -27,7 +27,7 @@ enum kfilter_column { KFILTER_COLUMNS(X) };
 
 /* What a column is a member of; others take code. */
 enum kfilter_source {
-	KFILTER_FROM_CODE,
+	KFILTER_FROM_CODE = 0,
 	KFILTER_FROM_TASK,
 	KFILTER_FROM_SIGNAL,
 	KFILTER_FROM_SUMS,
@@ -43,6 +43,7 @@ struct kfilter_cell {
 	u8 bytes;		/* of the member that it is */
 	bool is_signed;
 	u32 at;			/* in the source */
+	u32 also;		/* of another that is added */
 };
 
 /* What a filter remembers of one task. */
@@ -195,9 +196,7 @@ void kfilter_history_end(struct kfilter *kf);
 void kfilter_history_free(struct kfilter *kf);
 
 /* row.c */
-unsigned int kfilter_column_needs(u32 column, u32 table);
-bool kfilter_column_is_copied(u32 column);
-void kfilter_resolve(struct kfilter_cell *cell);
+unsigned int kfilter_resolve(struct kfilter_cell *cell, u32 table);
 void kfilter_fill(struct kfilter *kf, struct task_struct *task);
 
 /* process.c */

@@ -84,9 +84,7 @@ static int take_columns(struct kfilter *kf, const struct kfilter_place *places)
 			return refuse(kf, places[i].column, KFILTER_REFUSED_ROW);
 		kf->cells[i].column = column->number;
 		kf->cells[i].offset = offset;
-		kf->cells[i].is_copied = kfilter_column_is_copied(column->number);
-		kfilter_resolve(&kf->cells[i]);
-		kf->needs |= kfilter_column_needs(column->number, header->table);
+		kf->needs |= kfilter_resolve(&kf->cells[i], header->table);
 	}
 	return 0;
 }

@@ -28,7 +28,7 @@ struct lookup {
 	const struct kfilter_wait *wait;
 };
 
-unsigned int kfilter_column_needs(u32 column, u32 table)
+static unsigned int needs_of(u32 column)
 {
 	switch ((enum kfilter_column)column) {
 	case KFILTER_COLUMN_CPU_TIME:
@@ -77,18 +77,38 @@ unsigned int kfilter_column_needs(u32 column, u32 table)
 	}
 }
 
+/* Whether it is a column of copy_column. */
+static bool is_copied(u32 column)
+{
+	switch ((enum kfilter_column)column) {
+	case KFILTER_COLUMN_COMM:
+	case KFILTER_COLUMN_FILE_NAME:
+	case KFILTER_COLUMN_MAPPING_PERMISSIONS:
+	case KFILTER_COLUMN_MAPPING_OBJECT:
+	case KFILTER_COLUMN_MAPPING_OBJECT_NAME:
+		return true;
+	default:
+		return false;
+	}
+}
+
 /* A column that is a member of something, as it stands there. */
 struct member {
-	u8 of;				/* enum kfilter_source */
+	u8 of;				/* enum kfilter_source; 0 for no member */
 	u8 bytes;
 	bool is_signed;
 	u32 at;
+	u32 also;			/* of another of 8 bytes that is added; 0 for none */
 };
 
 #define OF(source, type, column, member) [KFILTER_COLUMN_##column] = {		\
 	.of = KFILTER_FROM_##source, .bytes = sizeof_field(type, member),	\
 	.is_signed = is_signed_type(typeof(((type *)0)->member)),		\
 	.at = offsetof(type, member) }
+#define TASK2(column, member, other) [KFILTER_COLUMN_##column] = {		\
+	.of = KFILTER_FROM_TASK, .bytes = sizeof(u64),				\
+	.at = offsetof(struct task_struct, member),				\
+	.also = offsetof(struct task_struct, other) }
 #define TASK(column, member) OF(TASK, struct task_struct, column, member)
 #define SIGNAL(column, member) OF(SIGNAL, struct signal_struct, column, member)
 #define SUM(column, member) OF(SUMS, struct kfilter_sums, column, member)
@@ -120,25 +140,47 @@ static const struct member members[] = {
 	MEMORY(MAPPINGS, mappings),
 };
 
-/* Where a column comes from, once and for all rows. */
-void kfilter_resolve(struct kfilter_cell *cell)
-{
-	const struct member *member = cell->column < ARRAY_SIZE(members) ?
-		&members[cell->column] : &members[0];
+/* What is a sum over threads of a process, a thread has itself. */
+static const struct member of_thread[] = {
+	TASK(CPU_TIME, se.sum_exec_runtime),
+	TASK(MINOR_FAULTS, min_flt),
+	TASK(MAJOR_FAULTS, maj_flt),
+	TASK2(PAGE_FAULTS, min_flt, maj_flt),
+	TASK(VOLUNTARY_SWITCHES, nvcsw),
+	TASK(INVOLUNTARY_SWITCHES, nivcsw),
+	TASK2(CONTEXT_SWITCHES, nvcsw, nivcsw),
+};
 
-	cell->source = member->of;
-	if (cell->source == KFILTER_FROM_CODE)
-		return;
-	cell->at = member->at;
-	cell->bytes = member->bytes;
-	cell->is_signed = member->is_signed;
+static const struct member *find_member(u32 column, u32 table)
+{
+	if (table == KFILTER_TABLE_THREAD && column < ARRAY_SIZE(of_thread) && of_thread[column].of)
+		return &of_thread[column];
+	return column < ARRAY_SIZE(members) && members[column].of ? &members[column] : NULL;
 }
 
-/* The number that a member is. */
+/* Where a column comes from, once and for all rows, and what must be looked up for it. */
+unsigned int kfilter_resolve(struct kfilter_cell *cell, u32 table)
+{
+	const struct member *member = find_member(cell->column, table);
+
+	cell->is_copied = is_copied(cell->column);
+	cell->source = member ? member->of : KFILTER_FROM_CODE;
+	if (!member)
+		return needs_of(cell->column);
+	cell->at = member->at;
+	cell->also = member->also;
+	cell->bytes = member->bytes;
+	cell->is_signed = member->is_signed;
+	return cell->source == KFILTER_FROM_TASK ? 0 : needs_of(cell->column);
+}
+
+/* The number that a member is, or that two are together. */
 static __always_inline s64 read_member(const struct kfilter_cell *cell, const void *of)
 {
 	const void *at = of + cell->at;
 
+	if (cell->also)
+		return READ_ONCE(*(const u64 *)at) + READ_ONCE(*(const u64 *)(of + cell->also));
 	if (cell->bytes == sizeof(u64))
 		return READ_ONCE(*(const u64 *)at);
 	if (cell->bytes == sizeof(u32))
@@ -278,21 +320,6 @@ static void permissions(u64 access, char *to)
 	to[1] = access & VM_WRITE ? 'w' : '-';
 	to[2] = access & VM_EXEC ? 'x' : '-';
 	to[3] = access & VM_MAYSHARE ? 's' : 'p';
-}
-
-/* Whether it is a column of copy_column. */
-bool kfilter_column_is_copied(u32 column)
-{
-	switch ((enum kfilter_column)column) {
-	case KFILTER_COLUMN_COMM:
-	case KFILTER_COLUMN_FILE_NAME:
-	case KFILTER_COLUMN_MAPPING_PERMISSIONS:
-	case KFILTER_COLUMN_MAPPING_OBJECT:
-	case KFILTER_COLUMN_MAPPING_OBJECT_NAME:
-		return true;
-	default:
-		return false;
-	}
 }
 
 /* A name until its first zero, zeros behind it. Another CPU may be writing it. */

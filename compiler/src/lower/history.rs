@@ -271,8 +271,10 @@ impl Lower<'_> {
         regs: &Moments,
     ) {
         let (moves, still) = (self.f.place(), self.f.place());
+        let mut before = None;
         if self.wants(wave, HistoryFn::Zscore) {
             let (low, high) = self.variance(offset);
+            before = Some((low, high)).filter(|_| self.host == Host::Vm);
             let kept =
                 [(regs.difference, difference), (regs.before[0], low), (regs.before[1], high)];
             for (kept, reg) in kept {
@@ -281,7 +283,7 @@ impl Lower<'_> {
         }
         // A value that has never changed has no variance, and most are such.
         self.branch(Cond::Ne, difference, 0, moves);
-        let (low, high) = self.variance(offset);
+        let (low, high) = before.unwrap_or_else(|| self.variance(offset));
         let any = self.f.alu(AluOp::Or, low, high);
         self.branch(Cond::Eq, any, 0, still);
         self.bind(moves);

@@ -138,12 +138,10 @@ impl<'s> Calls<'s> {
             }
             Helper::BootTime => env.host.boot_ns(),
             Helper::WaitsFor => env.host.waits_for(r1),
-            Helper::MulDiv => {
-                mul_div(r1.cast_signed(), r2.cast_signed(), r3.cast_signed()).cast_unsigned()
-            }
+            Helper::MulDiv => product(regs),
             Helper::Average => average(regs),
             Helper::Spread => spread(regs),
-            Helper::Root => history::root(wide(r1, r2)),
+            Helper::Root => root(regs),
             Helper::MapLookup => {
                 let (map, key, values) = map_and_key(env, r1, r2)?;
                 map.find(key).map_or(0, |place| values.wrapping_add(offset(map, place)))
@@ -176,12 +174,27 @@ const fn code(number: i64) -> u64 {
     number.cast_unsigned()
 }
 
-/// A number of 128 bits by its halves.
-const fn wide(low: u64, high: u64) -> u128 {
-    (high as u128) << 64 | low as u128
+/// Helpers that need nothing but registers and what they point to, with what computes them.
+#[cfg(feature = "threaded")]
+pub(super) const ARITHMETIC: [(Helper, fn(&Regs) -> u64); 4] = [
+    (Helper::MulDiv, product),
+    (Helper::Average, average),
+    (Helper::Spread, spread),
+    (Helper::Root, root),
+];
+
+#[inline(always)]
+fn product(&[_, a, b, c, ..]: &Regs) -> u64 {
+    mul_div(a.cast_signed(), b.cast_signed(), c.cast_signed()).cast_unsigned()
+}
+
+#[inline(always)]
+fn root(&[_, low, high, ..]: &Regs) -> u64 {
+    history::root(u128::from(high) << 64 | u128::from(low))
 }
 
 #[allow(unsafe_code, reason = "reads and writes the words that the verifier proved")]
+#[inline(always)]
 fn average([_, address, numbers @ ..]: &Regs) -> u64 {
     // SAFETY: the verifier proved that two words are in a region that may be written, and
     // initialised; nothing else has them while the helper runs.
@@ -190,6 +203,7 @@ fn average([_, address, numbers @ ..]: &Regs) -> u64 {
 }
 
 #[allow(unsafe_code, reason = "reads and writes the words that the verifier proved")]
+#[inline(always)]
 fn spread([_, address, numbers @ ..]: &Regs) -> u64 {
     // SAFETY: as above.
     let words = unsafe { raw::words(*address) };
