@@ -137,11 +137,7 @@ fn narrow_spread(
 }
 
 /// [`spread`] without a call where all of it has 64 bits, as mostly it does.
-pub(crate) fn quick_spread(
-    f: &mut Function,
-    variance: VReg,
-    [difference, step, kept]: [VReg; 3],
-) {
+pub(crate) fn quick_spread(f: &mut Function, variance: VReg, [difference, step, kept]: [VReg; 3]) {
     let (wide, done) = (f.place(), f.place());
     let old = (f.load(Base::Reg(variance), 0), f.load(Base::Reg(variance), 8));
     let sizes = sizes(f, difference, step);

@@ -201,7 +201,8 @@ mod tests {
         for _ in 0..TRIES {
             // Within 62 bits, as the programs hold them.
             let [x, old] = [any(&mut random) >> 2, any(&mut random) >> 2];
-            let [before, half_life] = [any(&mut random).unsigned_abs() >> 1, any(&mut random) as u64];
+            let [before, half_life] =
+                [any(&mut random).unsigned_abs() >> 1, any(&mut random) as u64];
             let now = before.wrapping_add(half_life.wrapping_mul(scatter(&mut random) & 63));
             let mut found = [before.to_le_bytes(), old.to_le_bytes()];
             let kept = average(&mut found, &[x as u64, now, half_life]);

@@ -174,9 +174,13 @@ const fn code(number: i64) -> u64 {
     number.cast_unsigned()
 }
 
-/// Helpers that need nothing but registers and what they point to, with what computes them.
+/// Computes a helper that needs nothing but registers and what they point to.
 #[cfg(feature = "threaded")]
-pub(super) const ARITHMETIC: [(Helper, fn(&Regs) -> u64); 4] = [
+type Compute = fn(&Regs) -> u64;
+
+/// Those helpers, with what computes them.
+#[cfg(feature = "threaded")]
+pub(super) const ARITHMETIC: [(Helper, Compute); 4] = [
     (Helper::MulDiv, product),
     (Helper::Average, average),
     (Helper::Spread, spread),
