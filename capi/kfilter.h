@@ -25,9 +25,11 @@ enum kfilter_status {
 };
 
 enum kfilter_host {
-    KFILTER_HOST_AUTO = 0, /* the kernel where it takes the filter, else the VM over /proc */
+    KFILTER_HOST_AUTO = 0, /* the kernel where it takes the filter, else its module, else the
+                            * VM over /proc */
     KFILTER_HOST_BPF = 1,
-    KFILTER_HOST_VM = 2
+    KFILTER_HOST_VM = 2,
+    KFILTER_HOST_MODULE = 3 /* the VM in the kernel, where kfilter.ko is loaded */
 };
 
 /* What a field's value is made of. */

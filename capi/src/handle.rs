@@ -7,6 +7,7 @@ use kernel_vm::abi::SweepStats;
 use kernel_vm::object::FilterMeta;
 use kernel_vm::schema::Type;
 use kfilter_loader::host::bpf::{BpfHost, Stream, system_values};
+use kfilter_loader::host::module::ModuleHost;
 use kfilter_loader::host::vm::VmHost;
 use kfilter_loader::keep::Keepers;
 use kfilter_loader::params;
@@ -116,10 +117,14 @@ impl Handle {
         let session = match host {
             0 => BpfHost::running().load(&request).or_else(|error| match error.class() {
                 ErrorClass::Input => Err(error),
-                ErrorClass::Host | ErrorClass::Privilege => VmHost.load(&request),
+                // Where there is no bpf() the module is what the kernel has instead.
+                ErrorClass::Host | ErrorClass::Privilege => {
+                    ModuleHost::running().load(&request).or_else(|_| VmHost.load(&request))
+                }
             })?,
             1 => BpfHost::running().load(&request)?,
             2 => VmHost.load(&request)?,
+            3 => ModuleHost::running().load(&request)?,
             other => return Err(Failure::bad_input(format!("there is no host {other}"))),
         };
         Ok(Self::new(request.filter.clone(), session))
@@ -296,5 +301,28 @@ const fn kind(ty: Type) -> c_int {
         Type::Int(_) | Type::PerSecond(_) | Type::Bool | Type::Enum(_) | Type::Thread => 0,
         Type::Text { .. } => 1,
         Type::Object => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Handle, compile};
+    use std::path::Path;
+
+    #[test]
+    fn a_program_chooses_the_host() {
+        let object =
+            compile("a.kf", "filter a on process { where pid > 0 emit pid }").expect("valid");
+        let load = |host| Handle::load(&object, None, &[], host);
+        assert!(load(2).is_ok());
+        if Path::new("/dev/kfilter").exists() {
+            assert!(load(3).is_ok());
+        } else {
+            let failure = load(3).err().expect("there is no module");
+            assert_eq!(failure.status, 3);
+            assert!(failure.message.contains("the kernel module is not loaded"), "{failure:?}");
+        }
+        let failure = load(4).err().expect("there are no more");
+        assert_eq!((failure.status, &*failure.message), (2, "there is no host 4"));
     }
 }
