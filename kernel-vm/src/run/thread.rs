@@ -63,7 +63,8 @@ struct Fields<'o> {
     op: &'o Op,
     dst: Reg,
     src: Reg,
-    off: i16,
+    /// The offset field is 0 and need not be looked at.
+    is_plain: bool,
 }
 
 impl<'o> Fields<'o> {
@@ -71,8 +72,7 @@ impl<'o> Fields<'o> {
     /// function of their own, so that all others need not ask for it.
     #[inline(always)]
     const fn new(op: &'o Op, code: u8) -> Self {
-        let off = if code == code::alu64_reg::Mov { 0 } else { op.off };
-        Self { op, dst: op.dst, src: op.src, off }
+        Self { op, dst: op.dst, src: op.src, is_plain: code == code::alu64_reg::Mov }
     }
 }
 
@@ -89,7 +89,7 @@ impl Operands for Fields<'_> {
 
     #[inline(always)]
     fn off(self) -> i64 {
-        i64::from(self.off)
+        if self.is_plain { 0 } else { i64::from(self.op.off) }
     }
 
     #[inline(always)]
@@ -157,7 +157,7 @@ unsafe fn single<const CODE: u8>(op: *const Op, r: &mut Regs) -> *const Op {
 unsafe fn extend(op: *const Op, r: &mut Regs) -> *const Op {
     // SAFETY: an op of a verified program, in its place.
     unsafe {
-        let fields = Fields { off: (*op).off, ..Fields::new(&*op, code::alu64_reg::Mov) };
+        let fields = Fields { is_plain: false, ..Fields::new(&*op, code::alu64_reg::Mov) };
         follow(op, step(code::alu64_reg::Mov, fields, r), r)
     }
 }
