@@ -8,6 +8,7 @@
 //   hog renew MIB SECONDS                 maps, touches and unmaps memory all the time
 //   hog idle THREADS SECONDS              threads that only sleep
 //   hog breed A_SECOND SECONDS            more and more threads, from 120 on
+//   hog turnover A_SECOND SECONDS         120 threads, of which some end and others begin all the time
 //   hog files KIND COUNT LIMIT SECONDS    regular, pipe, socket, eventfd
 //   hog shm KIND MIB SECONDS              memfd, tmpfs, sysv, anon: mapped and touched;
 //                                         file: a file of a disk, mapped and shared
@@ -73,6 +74,21 @@ static void threads(int count, void *(*body)(void *), long argument) {
         pthread_t thread;
         if (pthread_create(&thread, &attr, body, (void *)argument)) die("pthread_create");
     }
+}
+
+// In turns one more, one less, and another in the place of one, wherever it stands among them.
+static void turn_over(int step) {
+    enum { MOST = 121 };
+    static pthread_t all[MOST];
+    static int alive;
+    int wanted = step < 0 ? MOST - 1 : step % 3 == 0 ? MOST : MOST - 1;
+    if (step >= 0 && step % 3) {
+        int gone = rand() % alive;
+        if (pthread_cancel(all[gone]) || pthread_join(all[gone], 0)) die("pthread_cancel");
+        all[gone] = all[--alive];
+    }
+    while (alive < wanted)
+        if (pthread_create(&all[alive++], 0, rest, 0)) die("pthread_create");
 }
 
 static void touch(char *memory, size_t bytes) {
@@ -200,6 +216,10 @@ int main(int argc, char **argv) {
     } else if (!strcmp(mode, "breed")) {
         threads(120, rest, 0);
         for (ready(); now() < end; usleep(1000000 / n)) threads(1, rest, 0);
+    } else if (!strcmp(mode, "turnover")) {
+        turn_over(-1);
+        ready();
+        for (int step = 0; now() < end; usleep(1000000 / n)) turn_over(step++);
     } else if (!strcmp(mode, "children")) {
         for (int i = 0; i < n; i++) if (!fork()) {
             prctl(PR_SET_PDEATHSIG, SIGKILL);

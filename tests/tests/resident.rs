@@ -94,3 +94,56 @@ fn it_goes_on_while_threads_come_and_go() {
         }
     }
 }
+
+/// Threads that end wherever they stand in their process's list, and others behind them: the walk
+/// goes by what it has noted in some sweeps, from there on in others, and by the list in the rest.
+#[test]
+fn it_meets_those_that_stay_while_others_of_their_process_do_not() {
+    let turnover = Program::start("hog", "turnover 12 60");
+    let _behind = Program::start("hog", "idle 30 60");
+    let pid = turnover.pid().to_string();
+    let options = PinOptions {
+        every: Some(Duration::from_millis(20)),
+        params: params(&[("one", &pid)]),
+        ..PinOptions::new("plain")
+    };
+    let Some(kept) = Kept::load("turnover", SOURCE, &PinOptions::new("")) else { return };
+    kept.load_again(&PinOptions { replace: true, ..options }).expect("it was loaded before");
+    let mut found = follow(&kept, "plain");
+    let mut changed = 0;
+    for tick in 0..100 {
+        let before = threads(turnover.pid());
+        // The first may have begun before; a mistake may show in every other one only.
+        let met = found(1 + tick % 2);
+        let after = threads(turnover.pid());
+        let stayed: BTreeSet<i64> = before.intersection(&after).copied().collect();
+        assert!(met.is_superset(&stayed), "tick {tick}: {:?}", stayed.difference(&met));
+        let known: BTreeSet<i64> = before.union(&after).copied().collect();
+        assert!(met.is_subset(&known), "tick {tick}: {:?}", met.difference(&known));
+        changed += usize::from(before != after);
+    }
+    assert!((10..90).contains(&changed), "some ticks saw changes and some did not: {changed}");
+}
+
+/// What is noted of the threads behind stays where it is while there is room, and moves when a
+/// quarter of all has become free.
+#[test]
+fn it_meets_those_behind_a_crowd_that_has_gone() {
+    let crowd = Program::start("hog", "idle 4500 60");
+    let behind = Program::start("hog", "idle 30 60");
+    let pid = behind.pid().to_string();
+    let options = PinOptions {
+        every: Some(Duration::from_millis(20)),
+        params: params(&[("one", &pid)]),
+        ..PinOptions::new("plain")
+    };
+    let Some(kept) = Kept::load("crowd_gone", SOURCE, &PinOptions::new("")) else { return };
+    kept.load_again(&PinOptions { replace: true, ..options }).expect("it was loaded before");
+    let expected = threads(behind.pid());
+    let mut found = follow(&kept, "plain");
+    assert_eq!(found(2), expected);
+    drop(crowd);
+    for tick in 0..6 {
+        assert_eq!(found(0), expected, "tick {tick}");
+    }
+}

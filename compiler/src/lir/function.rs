@@ -3,6 +3,8 @@
 //! **Invariant**: registers and places are numbered from 0, in the order in which they were
 //! asked for.
 
+use kernel_vm::abi::Verdict;
+
 use super::{AluOp, Base, Cond, Op, Operand, Place, Routine, VReg};
 
 /// A function in LIR.
@@ -25,6 +27,16 @@ impl Function {
     #[must_use]
     pub fn places(&self) -> usize {
         self.places as usize
+    }
+
+    /// How the row ends at `place`, if it does without anything else.
+    #[must_use]
+    pub fn ends_at(&self, place: Place) -> Option<Verdict> {
+        let mut there = self.ops.iter().skip_while(|op| **op != Op::Bind(place));
+        match there.find(|op| !matches!(op, Op::Bind(_) | Op::Mark(_))) {
+            Some(Op::Exit(verdict)) => Some(*verdict),
+            _ => None,
+        }
     }
 
     /// A register that nothing has written yet.

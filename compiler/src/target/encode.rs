@@ -3,8 +3,10 @@
 //! **Invariant**: only `r0` and `r1` are used beside the registers that the allocation
 //! gave out, and `r0` to `r5` are free around an operation that [`Hooks::loses`] them.
 
+use kernel_vm::abi::Verdict;
+
 use crate::asm::{AluOp, Asm, Cond, FP, Label, R0, R1, R6, Reg, Size};
-use crate::lir::{Base, Function, Op, Operand, Routine, VReg};
+use crate::lir::{Base, Function, Op, Operand, Place, Routine, VReg};
 use crate::regalloc::{Allocation, Loc};
 
 /// What only a target knows how to do. Each may use `r0` and `r1`; those whose operation
@@ -53,6 +55,36 @@ pub(crate) fn encode(
     for op in &function.ops {
         encoder.op(op);
     }
+}
+
+/// Appends the code of the first `ops` operations of `function`, which goes to `passed` where the
+/// row passes, and to `open` where all else follows.
+pub(crate) fn encode_first(
+    function: &Function,
+    ops: usize,
+    allocation: &Allocation,
+    asm: &mut Asm,
+    hooks: &mut dyn Hooks,
+    [passed, open]: [Label; 2],
+) {
+    let first = function.ops.get(..ops).unwrap_or(&function.ops);
+    let labels = (0..function.places())
+        .map(|place| {
+            let place = Place(place as u32);
+            if function.ends_at(place) == Some(Verdict::Pass) {
+                passed
+            } else if first.contains(&Op::Bind(place)) {
+                asm.label()
+            } else {
+                open
+            }
+        })
+        .collect();
+    let mut encoder = Encoder { function, allocation, labels, asm, hooks, held: [None; 2] };
+    for op in first {
+        encoder.op(op);
+    }
+    asm.jump(open);
 }
 
 struct Encoder<'a> {

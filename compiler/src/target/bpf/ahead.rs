@@ -17,40 +17,95 @@
 //! on from there in the same way.
 
 use super::columns::{Hop, load, untrusted};
-use crate::asm::{AluOp, Asm, Cond, JumpTooFar, R0, R1, R2, R3, R4, R6, R7, R8, R9, Reg, Size};
+use crate::asm::{
+    AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R6, R7, R8, R9, Reg, Size,
+};
 use crate::object::{DataType, Scratch, Subprogram};
+use crate::target::bpf::helper::{self, stack_address};
 
 /// Where the notes stand in `.bss` of each object: all of its filters share them.
 pub(super) const BASE: u32 = 0;
 /// Tasks that are noted; those beyond go where the first ones were, and are walked as ever.
-const TASKS: u32 = 1 << 14;
+pub(super) const TASKS: u32 = 1 << 14;
 /// Tasks that are looked at side by side: enough to wait for memory seldom, and few enough for
 /// what was fetched to be still there when the walk comes.
-const BATCH: u32 = 32;
-/// Words before the notes: which place is next, in bytes, and whose signals were looked at last.
-/// Then those of [lists](super::lists).
-const PLACE: i16 = 0;
+pub(super) const BATCH: u32 = 32;
+/// Words before any notes: which place is next, in bytes, and whose signals were looked at last.
+pub(super) const PLACE: i16 = 0;
 const LAST: i16 = 8;
-const NOTES: i16 = 48;
+/// Where the notes in `.bss` begin.
+const NOTES: i16 = 16;
 /// How many places ahead a step looks that looks at one task.
 const BESIDE: i16 = 16;
 /// How many batches ahead the farthest look is.
 const STAGES_MAX: u32 = 3;
-const WORDS: u32 = NOTES as u32 / 8 + TASKS + BATCH * (1 + STAGES_MAX);
-/// Where processes are noted in the same way, how many, and how many are looked at side by side.
-const PROCESS_BASE: u32 = BASE + WORDS * 8;
-const PROCESS_TASKS: u32 = 1 << 12;
-const PROCESS_BATCH: u32 = 16;
-const PROCESS_WORDS: u32 = NOTES as u32 / 8 + PROCESS_TASKS + 2 * PROCESS_BATCH;
-const WORDS_OF_BOTH: u32 = WORDS + PROCESS_WORDS;
+const WORDS: u32 = NOTES as u32 / 8 + room(TASKS, BATCH);
 /// Bytes of `.bss` that the notes take.
-pub const BYTES: u32 = WORDS_OF_BOTH * 8;
+pub const BYTES: u32 = WORDS * 8;
 /// Tasks that are looked at between two ends of the loop where each takes little else.
 const UNROLLED: u32 = 8;
 /// Bytes of a note.
-const NOTE_BYTES: u32 = 8;
+pub(super) const NOTE_BYTES: u32 = 8;
 /// Bytes that come from memory together.
 const LINE_BYTES: u32 = 64;
+/// Where on its stack a function that looks at notes in a map keeps the address of their block,
+/// and the key for that.
+const BLOCK: i16 = -8;
+const KEY: i16 = -16;
+
+/// How many words so many notes take, with what is looked at beyond them.
+pub(super) const fn room(tasks: u32, batch: u32) -> u32 {
+    tasks + batch * (1 + STAGES_MAX)
+}
+
+/// Notes of a walk, in a block with [`PLACE`] and another word before them.
+#[derive(Clone, Debug)]
+pub(super) struct Notes {
+    /// The map that holds the block in its only value; without one it is in `.bss`.
+    pub(super) map: Option<String>,
+    /// Where there.
+    pub(super) block: u32,
+    /// Where in the block the notes begin.
+    pub(super) first: i16,
+    /// How many there are: a power of two.
+    pub(super) tasks: u32,
+    /// How many are looked at side by side: a power of two.
+    pub(super) batch: u32,
+}
+
+impl Notes {
+    /// Those in `.bss`.
+    pub(super) const fn in_bss() -> Self {
+        Self { map: None, block: BASE, first: NOTES, tasks: TASKS, batch: BATCH }
+    }
+
+    /// `dst =` the address of the block, in a function that has [found](Self::find) it.
+    fn load_block(&self, asm: &mut Asm, dst: Reg) {
+        match self.map {
+            None => asm.load_data(dst, ".bss", self.block),
+            Some(_) => asm.load(Size::Dw, dst, FP, BLOCK),
+        }
+    }
+
+    /// Finds the block, or goes to `none`. Loses `r0` to `r5`.
+    fn find(&self, asm: &mut Asm, none: Label) {
+        if let Some(map) = &self.map {
+            look_up(asm, map, KEY, none);
+            asm.alu_imm(AluOp::Add, R0, self.block.cast_signed());
+            asm.store(Size::Dw, FP, BLOCK, R0);
+        }
+    }
+}
+
+/// `r0 =` the address of the only value of `map`, or goes to `none`; `key` is where on the stack a
+/// word is free. Loses `r0` to `r5`.
+pub(super) fn look_up(asm: &mut Asm, map: &str, key: i16, none: Label) {
+    asm.store_imm(Size::W, FP, key, 0);
+    asm.load_map(R1, map);
+    stack_address(asm, R2, key);
+    asm.call_helper(helper::MAP_LOOKUP);
+    asm.jump_if_imm(Cond::Eq, R0, 0, none);
+}
 
 /// Which list is walked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +151,7 @@ const CACHE: Hop = ("bpf_local_storage", &["cache", "0"]);
 
 /// The variable of the notes.
 pub fn variable() -> Scratch {
-    Scratch { name: "tasks_ahead".to_owned(), offset: BASE, ty: DataType::words(WORDS_OF_BOTH) }
+    Scratch { name: "tasks_ahead".to_owned(), offset: BASE, ty: DataType::words(WORDS) }
 }
 
 /// A walk begins. Loses `r1`.
@@ -105,40 +160,18 @@ pub(super) fn start(asm: &mut Asm) {
     asm.store_imm(Size::Dw, R1, PLACE, 0);
 }
 
-/// The same for a walk through the lists, which notes processes beside: calls the functions for the
-/// first batches, as no step is before them. Loses `r0` to `r5`.
-pub(super) fn start_both(asm: &mut Asm, ahead: &str, processes: &str) {
-    start(asm);
-    asm.load_data(R1, ".bss", PROCESS_BASE);
-    asm.store_imm(Size::Dw, R1, PLACE, 0);
-    for (function, batch) in [(processes, PROCESS_BATCH), (ahead, BATCH)] {
-        asm.load_imm(R1, -i64::from(batch * NOTE_BYTES));
-        asm.call_subprog(function);
-    }
-}
-
 /// The walk has come to the task in `task`, not one of `r1` to `r5`: notes it, and looks at the
 /// links of one that is to come. Loses `r0` to `r5`.
 pub(super) fn step(asm: &mut Asm, task: Reg, list: List) {
-    note(asm, task, BASE, TASKS);
+    note(asm, task);
     look_beside(asm, list);
 }
 
 /// The same, but looks at a batch of them whenever it is time.
 pub(super) fn step_in_batches(asm: &mut Asm, task: Reg, function: &str) {
     let done = asm.label();
-    note(asm, task, BASE, TASKS);
+    note(asm, task);
     asm.jump_if_imm(Cond::Set, R1, within(BATCH), done);
-    asm.call_subprog(function);
-    asm.bind(done);
-}
-
-/// The same for the process in `process`, not one of `r2` and `r3`.
-pub(super) fn step_over_process(asm: &mut Asm, process: Reg, function: &str) {
-    let done = asm.label();
-    asm.mov(R4, process);
-    note(asm, R4, PROCESS_BASE, PROCESS_TASKS);
-    asm.jump_if_imm(Cond::Set, R1, within(PROCESS_BATCH), done);
     asm.call_subprog(function);
     asm.bind(done);
 }
@@ -157,41 +190,40 @@ fn look_beside(asm: &mut Asm, list: List) {
 }
 
 /// The bits of a place that say where in a block of `notes` it is.
-const fn within(notes: u32) -> i32 {
+pub(super) const fn within(notes: u32) -> i32 {
     ((notes - 1) * NOTE_BYTES).cast_signed()
 }
 
 /// Notes the task; `r1 =` its place, `r2 =` the notes from there on. Loses `r3`.
-fn note(asm: &mut Asm, task: Reg, base: u32, tasks: u32) {
-    asm.load_data(R2, ".bss", base);
+fn note(asm: &mut Asm, task: Reg) {
+    asm.load_data(R2, ".bss", BASE);
     asm.load(Size::Dw, R1, R2, PLACE);
     asm.mov(R3, R1);
     asm.alu_imm(AluOp::Add, R3, NOTE_BYTES.cast_signed());
     asm.store(Size::Dw, R2, PLACE, R3);
-    note_of(asm, R2, R1, tasks);
+    note_of(asm, R2, R1, TASKS);
     asm.store(Size::Dw, R2, NOTES, task);
 }
 
-/// `r1 =` how many have been noted in this walk, in the notes at `r7`.
-pub(super) fn count(asm: &mut Asm) {
-    asm.load(Size::Dw, R1, R7, PLACE);
-    asm.alu_imm(AluOp::Rsh, R1, NOTE_BYTES.ilog2().cast_signed());
-}
-
 /// Moves `base`, the notes of so many `tasks`, to the place in `place`.
-fn note_of(asm: &mut Asm, base: Reg, place: Reg, tasks: u32) {
+pub(super) fn note_of(asm: &mut Asm, base: Reg, place: Reg, tasks: u32) {
     asm.alu_imm(AluOp::And, place, within(tasks));
     asm.alu(AluOp::Add, base, place);
 }
 
-/// `u64 ahead(place)`: looks at a batch of the tasks to come behind that place, which is the first
-/// of a batch.
-pub(super) fn subprogram(name: String, sights: &Sights) -> Result<Subprogram, JumpTooFar> {
+/// `u64 ahead(place)`: looks at a batch of the noted tasks to come behind that place, which is the
+/// first of a batch, or at the rest of that batch.
+pub(super) fn subprogram(
+    name: String,
+    notes: &Notes,
+    sights: &Sights,
+) -> Result<Subprogram, JumpTooFar> {
     let stages = sights.stages();
     let unrolled = if stages == 1 { UNROLLED } else { 1 };
     let mut asm = Asm::new();
     let (next, end) = (asm.label(), asm.label());
     asm.mov(R7, R1);
+    notes.find(&mut asm, end);
     if let Some(state) = &sights.state {
         // Which entry of each task's cache is the filter's.
         asm.load_map(R1, &state.map);
@@ -202,14 +234,14 @@ pub(super) fn subprogram(name: String, sights: &Sights) -> Result<Subprogram, Ju
     asm.bind(next);
     // To the kernel's verifier the place is any number, so that it follows one round, not all.
     asm.may_leave(end);
-    asm.load_data(R6, ".bss", BASE);
+    notes.load_block(&mut asm, R6);
     asm.mov(R1, R7);
-    asm.alu_imm(AluOp::Add, R1, (BATCH * NOTE_BYTES).cast_signed());
-    note_of(&mut asm, R6, R1, TASKS);
+    asm.alu_imm(AluOp::Add, R1, (notes.batch * NOTE_BYTES).cast_signed());
+    note_of(&mut asm, R6, R1, notes.tasks);
     for task in 0..unrolled {
         for stage in 0..stages {
-            let place = task + BATCH * (stages - 1 - stage);
-            asm.load(Size::Dw, R1, R6, NOTES + 8 * place as i16);
+            let place = task + notes.batch * (stages - 1 - stage);
+            asm.load(Size::Dw, R1, R6, notes.first + 8 * place as i16);
             if task == 0 && stage == 0 {
                 // The first sweep has nothing to go by.
                 asm.jump_if_imm(Cond::Eq, R1, 0, end);
@@ -217,38 +249,13 @@ pub(super) fn subprogram(name: String, sights: &Sights) -> Result<Subprogram, Ju
             untrusted(&mut asm, "task_struct");
             match stage {
                 0 => look_at(&mut asm, sights),
-                1 => look_behind(&mut asm, sights),
+                1 => look_behind(&mut asm, notes, sights),
                 _ => look_at_state(&mut asm, sights),
             }
         }
     }
     asm.alu_imm(AluOp::Add, R7, (unrolled * NOTE_BYTES).cast_signed());
-    asm.jump_if_imm(Cond::Set, R7, within(BATCH), next);
-    asm.bind(end);
-    asm.load_imm(R0, 0);
-    asm.exit();
-    Ok(Subprogram { name, code: asm.finish()? })
-}
-
-/// `u64 processes(place)`: looks at the links of a batch of the processes to come behind that place,
-/// for a walk through the lists.
-pub(super) fn subprogram_of_processes(name: String) -> Result<Subprogram, JumpTooFar> {
-    let mut asm = Asm::new();
-    let (next, end) = (asm.label(), asm.label());
-    asm.mov(R7, R1);
-    asm.bind(next);
-    asm.may_leave(end);
-    asm.load_data(R6, ".bss", PROCESS_BASE);
-    asm.mov(R1, R7);
-    asm.alu_imm(AluOp::Add, R1, (PROCESS_BATCH * NOTE_BYTES).cast_signed());
-    note_of(&mut asm, R6, R1, PROCESS_TASKS);
-    asm.load(Size::Dw, R1, R6, NOTES);
-    asm.jump_if_imm(Cond::Eq, R1, 0, end);
-    untrusted(&mut asm, "task_struct");
-    load(&mut asm, R1, R0, PROCESSES);
-    load(&mut asm, R1, R0, SIGNAL);
-    asm.alu_imm(AluOp::Add, R7, NOTE_BYTES.cast_signed());
-    asm.jump_if_imm(Cond::Set, R7, within(PROCESS_BATCH), next);
+    asm.jump_if_imm(Cond::Set, R7, within(notes.batch), next);
     asm.bind(end);
     asm.load_imm(R0, 0);
     asm.exit();
@@ -257,7 +264,7 @@ pub(super) fn subprogram_of_processes(name: String) -> Result<Subprogram, JumpTo
 
 impl Sights {
     /// One more than the pointers on the longest way to what is looked at.
-    fn stages(&self) -> u32 {
+    pub(super) fn stages(&self) -> u32 {
         let nothing_behind =
             self.process.is_empty() && self.behind.is_empty() && self.behind_process.is_empty();
         match self.state {
@@ -284,12 +291,12 @@ fn look_at(asm: &mut Asm, sights: &Sights) {
 }
 
 /// Looks at what pointers of the task in `r0` lead to, and what is to be seen once a process.
-fn look_behind(asm: &mut Asm, sights: &Sights) {
+fn look_behind(asm: &mut Asm, notes: &Notes, sights: &Sights) {
     look_through(asm, &sights.behind);
     if !sights.process.is_empty() || !sights.behind_process.is_empty() {
         let same = asm.label();
         load(asm, R1, R0, SIGNAL);
-        asm.load_data(R2, ".bss", BASE);
+        notes.load_block(asm, R2);
         asm.load(Size::Dw, R3, R2, LAST);
         asm.jump_if(Cond::Eq, R1, R3, same);
         asm.store(Size::Dw, R2, LAST, R1);

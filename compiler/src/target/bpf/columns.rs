@@ -35,8 +35,9 @@ pub(super) use self::field::{Hop, load, path};
 use self::group::Group;
 pub use self::passes::{Moment, Pass};
 use self::paths::Found;
-use super::ahead::{Sights, State, subprogram, subprogram_of_processes};
+use super::ahead::{Notes, Sights, State, subprogram};
 use super::kernel_types;
+use super::lists::Lists;
 use crate::asm::{Asm, Cond, JumpTooFar, Label, R0, R1, R2, R6, Reg, Size};
 use crate::code::{FieldPath, RelocKind};
 use crate::lir::Function;
@@ -211,7 +212,11 @@ impl Columns {
     /// The maps that the columns need.
     #[must_use]
     pub fn maps(&self) -> Vec<Map> {
-        self.groups.iter().flat_map(|group| group.maps(&self.filter)).collect()
+        let lists = self.follows_lists().then(|| self.lists().map());
+        lists
+            .into_iter()
+            .chain(self.groups.iter().flat_map(|group| group.maps(&self.filter)))
+            .collect()
     }
 
     /// The functions that the columns need.
@@ -220,11 +225,10 @@ impl Columns {
     /// When a jump is too long, which no function here comes near.
     pub fn subprograms(&self) -> Result<Vec<Subprogram>, JumpTooFar> {
         let mut all = Vec::new();
-        if self.walks_tasks() {
-            all.push(subprogram(self.looks_ahead(), &self.sights)?);
-        }
         if self.follows_lists() {
-            all.push(subprogram_of_processes(self.looks_at_processes())?);
+            all.extend(self.lists().subprograms(&self.sights)?);
+        } else if self.walks_tasks() {
+            all.push(subprogram(self.looks_ahead(), &Notes::in_bss(), &self.sights)?);
         }
         for group in &self.groups {
             all.extend(group.subprograms(self)?);
@@ -312,6 +316,16 @@ impl Columns {
 
     fn layout(&self) -> group::Layout<'_> {
         group::Layout::new(self)
+    }
+
+    /// What the walk through the kernel's lists needs.
+    pub(super) fn lists(&self) -> Lists {
+        Lists::new(self, &self.sights)
+    }
+
+    /// The name of the map in which that walk notes what it meets.
+    pub(super) fn noted_map(&self) -> String {
+        self.symbol("noted")
     }
 
     /// The name of the function that looks ahead of that walk.

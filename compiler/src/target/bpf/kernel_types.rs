@@ -277,7 +277,10 @@ pub const KERNEL_STRUCTS: &[KernelStruct] = &[
         "bpf_iter_meta",
         &[("seq", Kind::Pointer("seq_file")), ("session_id", U64), ("seq_num", U64)],
     ),
-    layout("list_head", &[("next", Kind::Pointer("list_head"))]),
+    layout(
+        "list_head",
+        &[("next", Kind::Pointer("list_head")), ("prev", Kind::Pointer("list_head"))],
+    ),
     layout("seq_file", &[]),
     layout("bpf_iter_task", &[]),
     layout("bpf_iter_task_vma", &[]),

@@ -13,7 +13,7 @@ use super::ahead::List;
 use super::columns::{CONTEXT, Columns, TASK, WALK, untrusted};
 use super::groups::Groups;
 use super::lines::{Lines, TAKEN};
-use super::row::Row;
+use super::row::{BpfHooks, Row};
 use super::{ahead, classic, lists, reader, resident};
 use crate::asm::{AluOp, Asm, Cond, FP, JumpTooFar, Label, R0, R1, R2, R3, R4, R6, Reg, Size};
 use crate::code::Code;
@@ -126,17 +126,14 @@ pub(super) fn program(
     asm.call_kfunc("bpf_rcu_read_lock");
     // Who acts hands its task on.
     let follows = names.way == Way::Tick && names.acting.is_none() && columns.follows_lists();
+    let mut whole = hooks.clone();
     let task = |asm: &mut Asm| {
-        if !follows {
-            asm.store(Size::Dw, FP, TASK, R6);
-            asm.mov(R1, R6);
-            untrusted(asm, "task_struct");
-            asm.mov(R6, R0);
-        }
+        asm.store(Size::Dw, FP, TASK, R6);
+        asm.mov(R1, R6);
+        untrusted(asm, "task_struct");
+        asm.mov(R6, R0);
         columns.walk(asm, |asm, next| {
-            if !follows {
-                count(asm, names.stats, VISITED);
-            }
+            count(asm, names.stats, VISITED);
             hooks.next = Some(next);
             row.encode(asm, &mut hooks);
         });
@@ -144,7 +141,8 @@ pub(super) fn program(
     if columns.visits_only_waiting() {
         columns.visit_waiting(&mut asm, ITERATOR, task);
     } else if follows {
-        follow(&mut asm, columns, names.stats, task);
+        let mut rows = ListRows { row, columns, tried: row.deciding(), hooks: &mut whole };
+        follow(&mut asm, columns, names.stats, &mut rows);
     } else {
         let batches = (names.way == Way::Tick).then(|| columns.looks_ahead());
         iterate(&mut asm, *table, &emptied, batches, task);
@@ -248,15 +246,42 @@ fn iterate(
     asm.call_kfunc("bpf_iter_task_destroy");
 }
 
-/// The same for each thread, in `r6` without the verifier's trust, through the kernel's
-/// [lists] from the idle task, which is what its iterator begins with.
-fn follow(asm: &mut Asm, columns: &Columns, stats: u32, body: impl FnOnce(&mut Asm)) {
+/// Calls `rows` for each thread, through the kernel's [lists] from the idle task, which is what its
+/// iterator begins with.
+fn follow(asm: &mut Asm, columns: &Columns, stats: u32, rows: &mut ListRows<'_, '_>) {
     let end = asm.label();
     iterate_from_idle(asm, ITERATE_PROCESSES, end);
-    lists::walk(asm, &columns.looks_ahead(), &columns.looks_at_processes(), stats, body);
+    lists::walk(asm, &columns.lists(), stats, rows);
     asm.bind(end);
     iterator(asm);
     asm.call_kfunc("bpf_iter_task_destroy");
+}
+
+/// Rows of a walk through the kernel's lists.
+struct ListRows<'a, 'b> {
+    row: &'a Row<'a>,
+    columns: &'a Columns,
+    tried: Option<usize>,
+    hooks: &'a mut BpfHooks<'b>,
+}
+
+impl lists::Rows for ListRows<'_, '_> {
+    fn can_try(&self) -> bool {
+        self.tried.is_some()
+    }
+
+    fn try_one(&mut self, asm: &mut Asm, passed: Label, found: Label) {
+        let Some(ops) = self.tried else { return };
+        self.hooks.next = Some(passed);
+        self.row.encode_first(ops, asm, self.hooks, [passed, found]);
+    }
+
+    fn row(&mut self, asm: &mut Asm) {
+        self.columns.walk(asm, |asm, next| {
+            self.hooks.next = Some(next);
+            self.row.encode(asm, self.hooks);
+        });
+    }
 }
 
 /// Makes the iterator and takes from it, to `r0`, where walks begin: the idle task, which is no

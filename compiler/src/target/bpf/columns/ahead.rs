@@ -32,12 +32,7 @@ pub(super) fn add_columns(table: Table, row: &Function, sights: &mut Sights) {
 
 /// The columns that are read in every row: those before the first way out of its code.
 fn always_read(row: &Function) -> Vec<&'static Column> {
-    let ends = |place| {
-        let mut there = row.ops.iter().skip_while(|op| **op != Op::Bind(place));
-        let first = there.find(|op| !matches!(op, Op::Bind(_) | Op::Mark(_)));
-        matches!(first, Some(Op::Exit(_)))
-    };
-    let is_way_out = |op: &Op| matches!(op, Op::Branch { to, .. } if ends(*to));
+    let is_way_out = |op: &Op| matches!(op, Op::Branch { to, .. } if row.ends_at(*to).is_some());
     let read = row.ops.iter().take_while(|op| !is_way_out(op));
     read.filter_map(|op| if let Op::Column { column, .. } = op { Some(column.0) } else { None })
         .collect()
