@@ -376,16 +376,19 @@ void kfilter_fill(struct kfilter *kf, struct task_struct *task)
 		[KFILTER_FROM_SUMS] = &kf->sums,
 		[KFILTER_FROM_MEMORY] = &kf->memory,
 	};
-	struct lookup row;
+	/* All of it here: what is left out, kernels clear first, which takes longer than a column. */
+	struct lookup row = {
+		.task = task,
+		.now_ns = kf->stats.started_ns,
+		.sums = &kf->sums,
+		.memory = &kf->memory,
+		.shares = &kf->shares,
+		.item = kf->item,
+		.wait = NULL,
+	};
 	u64 missing = 0;
 	u32 i;
 
-	row.task = task;
-	row.now_ns = kf->stats.started_ns;
-	row.sums = &kf->sums;
-	row.memory = &kf->memory;
-	row.shares = &kf->shares;
-	row.item = kf->item;
 	if (kf->needs & KFILTER_NEEDS_SUMS)
 		kfilter_sum(kf, task, &kf->sums);
 	if (kf->needs & KFILTER_NEEDS_MEMORY)
