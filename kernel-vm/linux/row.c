@@ -376,7 +376,7 @@ void kfilter_fill(struct kfilter *kf, struct task_struct *task)
 		[KFILTER_FROM_SUMS] = &kf->sums,
 		[KFILTER_FROM_MEMORY] = &kf->memory,
 	};
-	/* All of it here: what is left out, kernels clear first, which takes longer than a column. */
+	/* All of it here: what is left out, some kernels clear first. */
 	struct lookup row = {
 		.task = task,
 		.now_ns = kf->stats.started_ns,
